@@ -1,0 +1,66 @@
+"""The one way by which a function becomes machine code.
+
+`kernel` is `numba.njit` with the settings that this project relies on, and with a cache that cannot go stale:
+Numba's own cache does not notice an edit in another module, nor a change of NUMBA_BOUNDSCHECK, so compiled code is
+kept in a folder whose name is a digest of all kernel sources, the versions of Python, Numba, llvmlite and NumPy, and
+the mode flags.  Numba writes cache files aside and renames them, so concurrent processes are safe.
+
+Rules for kernels: arguments are scalars, records and arrays; fields are read as `rec["field"]` (the form that works
+jitted, bounds-checked and with NUMBA_DISABLE_JIT=1); nothing is allocated, nothing raises; what can go wrong is a
+status code.  No fast-math: results are bit-identical on every machine and in every mode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import llvmlite
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SOURCES = Path(__file__).parent
+
+
+def source_digest() -> str:
+    """Hex digest over everything that machine code of the kernels depends on, besides the CPU (Numba's index)."""
+    state = hashlib.sha256()
+    for path in sorted(SOURCES.glob("*.py")):
+        state.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    events = SOURCES.parent / "events.py"
+    state.update(events.read_bytes())
+    versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
+    flags = (numba.config.BOUNDSCHECK, numba.config.OPT, numba.config.DISABLE_JIT)
+    state.update(repr((versions, flags)).encode())
+    return state.hexdigest()[:20]
+
+
+def cache_root() -> Path:
+    """Folder that holds compiled kernels: `REPLAY_CACHE_DIR`, else the user's cache folder."""
+    chosen = os.environ.get("REPLAY_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tickreplay"
+
+
+CACHE_DIR = cache_root() / "kernels" / source_digest()
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on first call, without the GIL, cached; the plain function when JIT is switched off."""
+    if numba.config.DISABLE_JIT:
+        return function
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(CACHE_DIR)
+    try:
+        jitted = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    finally:
+        numba.config.CACHE_DIR = before
+    return jitted  # type: ignore[no-any-return]

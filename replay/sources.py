@@ -1,0 +1,117 @@
+"""Sources: where events come from.
+
+A source is one recording or feed.  It yields batches of event records in order of local receipt; each batch is a
+fresh or reused array that the consumer copies before it asks for the next one.  The venue times of its rows are
+bounded from below: no row has `exch_ts < ts - horizon_us`, which is what lets the engine put the venue side in order
+while it holds only a short stretch of the recording.
+
+Adapters are found by name in the entry-point group `replay.adapters`; a third-party package plugs in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from replay.errors import ConfigError, did_you_mean
+from replay.events import EVENT
+from replay.instruments import Instrument
+from replay.quality import QualityReport
+
+ADAPTER_GROUP = "replay.adapters"
+BATCH_ROWS = 32_768
+
+
+@runtime_checkable
+class Source(Protocol):
+    """One stream of events in order of local receipt."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: a file name, a URL."""
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What `event["instrument"]` indexes; complete before the first batch."""
+
+    @property
+    def quality(self) -> QualityReport:
+        """Counts so far; final when the batches have ended."""
+
+    @property
+    def horizon_us(self) -> int:
+        """No row's `exch_ts` lies further than this before its `ts`."""
+
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
+        """Arrays of EVENT records, at most about `rows` long; a message is never cut."""
+
+
+class Adapter(Protocol):
+    """What an entry point of the group `replay.adapters` names."""
+
+    name: str
+
+    def open(
+        self,
+        paths: Sequence[Path],
+        *,
+        instruments: Sequence[Instrument] = (),
+        drop_every: int = 0,
+        drop_from: int = 0,
+    ) -> Source:
+        """Recordings as a source; several files of one instrument are one recording.
+
+        `instruments` gives ticks and lots that are known; others are found in the data.  `drop_every`, `drop_from`
+        leave out the depth messages whose 0-based ordinal i has i >= drop_from and i % drop_every == 0 (0: none).
+        Raises DataError for what cannot be read.
+        """
+
+
+def adapter_names() -> list[str]:
+    """Names of all installed adapters."""
+    return sorted(point.name for point in entry_points(group=ADAPTER_GROUP))
+
+
+def find_adapter(name: str) -> Adapter:
+    """The adapter called `name`; ConfigError with the nearest name when there is none."""
+    for point in entry_points(group=ADAPTER_GROUP):
+        if point.name == name:
+            adapter: Adapter = point.load()
+            return adapter
+    raise ConfigError("adapter", name, "no such adapter", did_you_mean(name, adapter_names()))
+
+
+class ArraySource:
+    """Events that are already in memory, as a source (tests, generated markets, small files).
+
+    `events` must be EVENT records sorted by `ts` with messages closed by LAST.  ConfigError otherwise.
+    """
+
+    def __init__(self, events: np.ndarray, instruments: Sequence[Instrument], name: str = "array") -> None:
+        if events.dtype != EVENT:
+            raise ConfigError("events", str(events.dtype), "must be an array of replay.events.EVENT records")
+        if len(events) and np.any(np.diff(events["ts"]) < 0):
+            at = int(np.argmax(np.diff(events["ts"]) < 0)) + 1
+            raise ConfigError("events", f"row {at}", "ts steps back", "sort the rows by ts (stable)")
+        self.name = name
+        self.instruments = tuple(instruments)
+        self.quality = QualityReport()
+        self.events = events
+        late = events["ts"] - events["exch_ts"]
+        self.horizon_us = max(0, int(late.max())) if len(events) else 0
+
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
+        """Slices of the array that end with a message."""
+        from replay.events import LAST
+
+        ends = np.flatnonzero(self.events["flags"] & LAST) + 1
+        start = 0
+        while start < len(self.events):
+            at = int(np.searchsorted(ends, start + rows, side="right")) - 1
+            stop = int(ends[at]) if at >= 0 and ends[at] > start else int(ends[np.searchsorted(ends, start + 1)])
+            yield self.events[start:stop]
+            start = stop

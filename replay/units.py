@@ -1,0 +1,80 @@
+"""Time and number units: the only file that knows them.
+
+Below the edge of the program time is an int64 count of **microseconds** since 1970-01-01 UTC.  Nanosecond input
+is floor-divided, which can tie but never reorder.  Prices and sizes are integers (ticks and lots, see
+`replay.instruments`); money rates and mark prices, which need not lie on a tick, are integers in units of
+`1 / SCALE`.  Decimal strings become integers digit by digit, never through a float.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+
+US_PER_MS = 1_000
+US_PER_S = 1_000_000
+US_PER_MIN = 60 * US_PER_S
+US_PER_HOUR = 3_600 * US_PER_S
+US_PER_DAY = 24 * US_PER_HOUR
+NS_PER_US = 1_000
+
+SCALE_DIGITS = 8
+SCALE = 10**SCALE_DIGITS
+"""Event `value` fields and all rates (fees, funding) are integers in units of 1 / SCALE."""
+
+INT64_MAX = 2**63 - 1
+INT64_MIN = -(2**63)
+
+
+def us_from_ns(time_ns: int) -> int:
+    """Microseconds from nanoseconds, floored (also below zero)."""
+    return time_ns // NS_PER_US
+
+
+def us_from_ms(time_ms: int) -> int:
+    """Microseconds from milliseconds, exact."""
+    return time_ms * US_PER_MS
+
+
+def iso_from_us(time_us: int) -> str:
+    """`2024-08-08T23:54:15.030314Z` from microseconds since the epoch."""
+    seconds, micros = divmod(time_us, US_PER_S)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{micros:06d}Z"
+
+
+def scaled_int(text: str | bytes | Decimal | int, digits: int) -> int:
+    """`text` times 10**digits as an exact integer.
+
+    Raises ValueError when `text` is not a plain decimal number, has more than `digits` decimals that are not
+    zero, or leaves the int64 range.  Floats are refused on purpose: 0.1 is not one tenth.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "replace")
+    if isinstance(text, float):
+        raise ValueError(f"{text!r} is a float; pass a string or Decimal so that no digit is guessed")
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a decimal number") from None
+    if not number.is_finite():
+        raise ValueError(f"{text!r} is not a finite number")
+    scaled = number.scaleb(digits)
+    whole = int(scaled)
+    if scaled != whole:
+        raise ValueError(f"{text!r} has more than {digits} decimals")
+    if not INT64_MIN < whole <= INT64_MAX:
+        raise ValueError(f"{text!r} times 10^{digits} does not fit 64 bits")
+    return whole
+
+
+def plain(number: Decimal) -> str:
+    """Plain decimal notation without trailing zeros: `61800.2`, `100`, `0`."""
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def decimal_from_rate(rate: float | str | Decimal) -> Decimal:
+    """A rate as the decimal that a person wrote: `0.0002` is two basis points exactly."""
+    return Decimal(repr(rate)) if isinstance(rate, float) else Decimal(rate)
