@@ -71,5 +71,7 @@ def _whole(instrument: Instrument, value: Decimal, step: Decimal, what: str, uni
     steps = value / step
     whole = int(steps)
     if steps != whole:
-        raise DataError(f"{instrument.name}: {what} {plain(value)} is not a multiple of the {unit} {plain(step)}")
+        raise DataError(
+            f"{instrument.name}: {what} {plain(value)} is not a multiple of the {unit} {plain(step)}"
+        )
     return whole

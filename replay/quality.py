@@ -59,6 +59,12 @@ class InstrumentQuality:
     book_state: str = "empty"
     anomalies: Counter[str] = field(default_factory=Counter)
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        values = {name: getattr(self, name) for name in InstrumentQuality.__slots__}
+        values["anomalies"] = dict(self.anomalies)
+        return values
+
 
 @dataclass(slots=True)
 class QualityReport:
@@ -95,18 +101,19 @@ class QualityReport:
         for report in (self, other):
             for name, counts in report.instruments.items():
                 mine = total.of(name)
-                for key, value in asdict(counts).items():
-                    if key == "anomalies":
-                        mine.anomalies += Counter(value)
-                    elif key == "book_state":
-                        mine.book_state = value
-                    else:
-                        setattr(mine, key, getattr(mine, key) + value)
+                for key in InstrumentQuality.__slots__:
+                    value = getattr(counts, key)
+                    setattr(mine, key, value if key == "book_state" else getattr(mine, key) + value)
         return total
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self)
+        # Not dataclasses.asdict: it rebuilds a Counter from its (key, count) pairs and so counts the pairs.
+        values = {name: getattr(self, name) for name in QualityReport.__slots__}
+        values["instruments"] = {name: counts.as_dict() for name, counts in self.instruments.items()}
+        values["gaps"] = [asdict(gap) for gap in self.gaps]
+        values["ignored"] = dict(self.ignored)
+        return values
 
     def lines(self) -> list[str]:
         """The report as lines for a terminal."""

@@ -17,11 +17,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import llvmlite
 import numba
 import numpy as np
+from numba.core import types
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,14 +54,47 @@ def cache_root() -> Path:
 CACHE_DIR = cache_root() / "kernels" / source_digest()
 
 
-def kernel(function: F) -> F:
-    """Compile `function` on first call, without the GIL, cached; the plain function when JIT is switched off."""
-    if numba.config.DISABLE_JIT:
-        return function
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(CACHE_DIR)
-    try:
-        jitted = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    finally:
-        numba.config.CACHE_DIR = before
-    return jitted  # type: ignore[no-any-return]
+def _widened(kind: Any) -> Any:
+    """int64 for any signed integer and for a constant, the plain type for other constants."""
+    kind = types.unliteral(kind)
+    return types.int64 if isinstance(kind, types.Integer) and kind.signed else kind
+
+
+def _widen_calls(jitted: Any) -> None:
+    """Compile a kernel once for all widths and constants with which other kernels call it.
+
+    Numba makes a version for each constant argument and each integer width: 23 of one function of the engine, and
+    most of its compile time.
+    """
+    resolve = jitted.get_call_template
+    jitted.get_call_template = lambda args, kws: resolve(
+        tuple(_widened(a) for a in args), {name: _widened(a) for name, a in kws.items()}
+    )
+
+
+@overload
+def kernel(function: F) -> F: ...
+@overload
+def kernel(*, entry: bool) -> Callable[[F], F]: ...
+def kernel(function: F | None = None, *, entry: bool = True) -> F | Callable[[F], F]:
+    """Compile `function` on first call, without the GIL, cached; the plain function when JIT is switched off.
+
+    `entry=False` is for kernels that only other kernels call: without the wrappers that turn Python objects into
+    machine values (twenty arrays for each function that takes the engine's State) the engine compiles several times
+    faster, and such a kernel needs no cache file of its own.
+    """
+
+    def decorate(plain: F) -> F:
+        if numba.config.DISABLE_JIT:
+            return plain
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(CACHE_DIR)
+        try:
+            options = {} if entry else {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+            jitted = numba.njit(cache=entry, nogil=True, error_model="numpy", **options)(plain)
+            _widen_calls(jitted)
+        finally:
+            numba.config.CACHE_DIR = before
+        return jitted  # type: ignore[no-any-return]
+
+    return decorate if function is None else decorate(function)

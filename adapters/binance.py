@@ -1,0 +1,138 @@
+"""Binance spot, USD-M and COIN-M recordings as sources of events.
+
+`open` reads every file once to learn its symbols, grids and clocks (`adapters.survey`), then the source streams them
+with bounded memory.  Files that share a symbol are one recording, read one after the other by their first times; the
+others are merged by local ns (ties: order of the paths, then line).  Cryptofeed files given together are one recording.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters.decoders import binance_lines
+from adapters.decoders.binance import Reader
+from adapters.decoders.binance_lines import Market
+from adapters.sequencing import Drop, Repair, Sequencer
+from adapters.survey import Recording, Survey, take_survey
+from adapters.transports.file import Chunk, join_lines
+from replay.errors import ConfigError, DataError
+from replay.instruments import Instrument
+from replay.quality import QualityReport
+from replay.sources import BATCH_ROWS
+
+
+class BinanceSource:
+    """Recordings of one market (see `replay.sources.Source`); `batches` can be called again."""
+
+    def __init__(self, market: Market, survey: Survey, repair: Repair, drop: Drop) -> None:
+        self.market, self.survey, self.repair, self.drop = market, survey, repair, drop
+        self.name = ", ".join(path.name for recording in survey.recordings for path in recording.paths)
+        self.instruments = survey.instruments
+        self.horizon_us = survey.timing.horizon_us
+        self._start()
+
+    def _start(self) -> None:
+        symbols = [instrument.symbol for instrument in self.instruments]
+        self.reader = Reader(self.market, symbols)
+        lanes = [self.survey.lane_of(symbol) for symbol in symbols]
+        self.sequencer = Sequencer(
+            self.instruments,
+            self.market.rule,
+            self.survey.timing,
+            repair=self.repair,
+            drop=self.drop,
+            lanes=lanes,
+            aggregated=self.survey.aggregated,
+        )
+
+    @property
+    def quality(self) -> QualityReport:
+        """Counts so far; final when the batches have ended."""
+        report = self.sequencer.quality
+        report.ignored.update(self.reader.ignored)
+        return report
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All lines in order of receipt."""
+        recordings = self.survey.recordings
+        if len(recordings) == 1:
+            return recordings[0].chunks()
+        streams = [_timed(recording, rank) for rank, recording in enumerate(recordings)]
+        merged = heapq.merge(*streams, key=lambda item: item[:3])
+        return join_lines(item[3:] for item in merged)
+
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
+        """Batches of about `rows` rows, valid until the next one is asked for; a message is never cut."""
+        if rows < 1:
+            raise ConfigError("rows", rows, "must be at least 1")
+        self._start()
+        for chunk in self.chunks():
+            for count in self.reader.tables(chunk):
+                try:
+                    yield from self.sequencer.push(self.reader.messages, count, self.reader.levels, rows)
+                except DataError as error:
+                    path, line = chunk.where(error.line)
+                    raise DataError(error.problem, path, line, error.hint) from None
+        yield from self.sequencer.flush()
+
+
+def _timed(recording: Recording, rank: int) -> Iterator[tuple[int, int, int, bytes, str, int]]:
+    """(ns, rank, place, line, path, line number) of each line; unnamed snapshots get the recording's symbol."""
+    symbol = recording.symbols[0].lower().encode()
+    place = 0
+    for chunk in recording.chunks():
+        for i, line in enumerate(chunk.data[:-1].split(b"\n")):
+            prefix, _, text = line.partition(b" ")
+            if not prefix:
+                continue
+            path, number = chunk.where(i)
+            if text.startswith(b'{"lastUpdateId"') and b'"symbol"' not in text:
+                line = b'%s {"stream":"%s@depthSnapshot","data":%s}' % (prefix, symbol, text)
+            place += 1
+            yield int(prefix), rank, place, line, path, number
+
+
+class BinanceAdapter:
+    """One market of Binance (see `replay.sources.Adapter`)."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.name = market.name
+
+    def __repr__(self) -> str:
+        return f"BinanceAdapter({self.name!r})"
+
+    def open(
+        self,
+        paths: Sequence[Path],
+        *,
+        instruments: Sequence[Instrument] = (),
+        drop_every: int = 0,
+        drop_from: int = 0,
+        **options: Any,
+    ) -> BinanceSource:
+        """Recordings as a source.
+
+        `instruments` gives known ticks and lots; `drop_every`, `drop_from` as in `replay.sources.Adapter`; the option
+        `repair` is "wait" (default) or "bridge".  DataError for what cannot be read, ConfigError for wrong options.
+        """
+        repair = Repair(options.pop("repair", "wait"))
+        if options:
+            raise ConfigError("option", sorted(options)[0], f"{self.name} has no such option", "known: repair")
+        for key, value in (("drop_every", drop_every), ("drop_from", drop_from)):
+            if value < 0:
+                raise ConfigError(key, value, "must not be negative")
+        if not paths:
+            raise ConfigError("paths", [], "no recording was named")
+        survey = take_survey([Path(path) for path in paths], self.market, tuple(instruments))
+        return BinanceSource(self.market, survey, repair, Drop(drop_every, drop_from))
+
+
+SPOT = BinanceAdapter(binance_lines.SPOT)
+USDM = BinanceAdapter(binance_lines.USDM)
+COINM = BinanceAdapter(binance_lines.COINM)

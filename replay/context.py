@@ -1,0 +1,481 @@
+"""What a strategy sees and may do: the `ctx` of every handler.
+
+Everything here is local-side state: the book, prices, orders, position and money as the strategy can know them at
+`ctx.now`, with feed and response latency gone by.  Event objects are values of their own; the `Book` is a live view.
+Prices come twice: `ticks` (integer, exact) and `price` (float, for reading).  Requests return at once; what became of
+them comes to `on_order`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from replay.errors import ConfigError, did_you_mean
+from replay.instruments import Instrument
+from replay.kernel import codes
+from replay.kernel.book import NO_ASK, NO_BID, book_depth
+from replay.kernel.orders import BOOKS_EACH
+from replay.kernel.requests import NEED_ROOM_CODE, cancel, cancel_all, modify, set_timer, submit
+from replay.units import SCALE
+
+if TYPE_CHECKING:
+    from replay.engine import Session
+
+_BUY = 1
+_ROW = struct.Struct("<6qi2h2bhi")
+_TIF = {"GTC": codes.GTC, "IOC": codes.IOC, "FOK": codes.FOK, "GTD": codes.GTD}
+_TRIGGERS = {"last": codes.TRIGGER_LAST, "mark": codes.TRIGGER_MARK, "touch": codes.TRIGGER_TOUCH}
+
+
+class _Grid:
+    """Ticks and lots to floats: division by a whole number where that is exact (618002 / 10, not 618002 × 0.1)."""
+
+    __slots__ = ("lot", "lots_each", "tick", "ticks_each")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.tick, self.lot = float(instrument.tick), float(instrument.lot)
+        per_tick, per_lot = 1 / instrument.tick, 1 / instrument.lot
+        self.ticks_each = float(per_tick) if per_tick == int(per_tick) else 0.0
+        self.lots_each = float(per_lot) if per_lot == int(per_lot) else 0.0
+
+    def price(self, ticks: float) -> float:
+        return ticks / self.ticks_each if self.ticks_each else ticks * self.tick
+
+    def size(self, lots: float) -> float:
+        return lots / self.lots_each if self.lots_each else lots * self.lot
+
+
+class Trade:
+    """A print: `side` +1 when the aggressor bought; `seq` the venue's trade id; times in µs."""
+
+    __slots__ = ("_grid", "exch_ts", "instrument", "lots", "seq", "side", "ticks", "ts")
+
+    def __init__(self, row: tuple[int, ...], grid: _Grid) -> None:
+        self.ts, self.exch_ts, self.seq, self.ticks, self.lots, _, self.instrument = row[:7]
+        self.side = row[10]
+        self._grid = grid
+
+    @property
+    def price(self) -> float:
+        """Price in the quote currency."""
+        return self._grid.price(self.ticks)
+
+    @property
+    def size(self) -> float:
+        """Size in the instrument's unit."""
+        return self._grid.size(self.lots)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'buy' if self.side > 0 else 'sell'} {self.size:g} @ {self.price:g})"
+
+
+class Liquidation(Trade):
+    """A forced order: `side` +1 when a short was bought back, -1 when a long was sold."""
+
+    __slots__ = ()
+
+
+class Quote:
+    """The venue's best bid and ask message; `seq` is its update id."""
+
+    __slots__ = ("_grid", "ask_lots", "ask_ticks", "bid_lots", "bid_ticks", "exch_ts", "instrument", "seq", "ts")
+
+    def __init__(self, row: tuple[int, ...], bid: int, bid_lots: int, ask: int, ask_lots: int, grid: _Grid) -> None:
+        self.ts, self.exch_ts, self.seq, self.instrument = row[0], row[1], row[2], row[6]
+        self.bid_ticks, self.bid_lots, self.ask_ticks, self.ask_lots = bid, bid_lots, ask, ask_lots
+        self._grid = grid
+
+    @property
+    def bid(self) -> float:
+        """Best bid price."""
+        return self._grid.price(self.bid_ticks)
+
+    @property
+    def ask(self) -> float:
+        """Best ask price."""
+        return self._grid.price(self.ask_ticks)
+
+    def __repr__(self) -> str:
+        return f"Quote({self.bid_lots} @ {self.bid:g} | {self.ask_lots} @ {self.ask:g})"
+
+
+class Funding:
+    """`rate` of the period that ends at `next_us`; longs pay a positive rate."""
+
+    __slots__ = ("exch_ts", "instrument", "next_us", "rate", "ts")
+
+    def __init__(self, row: tuple[int, ...]) -> None:
+        self.ts, self.exch_ts, self.next_us, self.instrument = row[0], row[1], row[2], row[6]
+        self.rate = row[5] / SCALE
+
+    def __repr__(self) -> str:
+        return f"Funding(rate={self.rate:g}, next_us={self.next_us})"
+
+
+class Gap:
+    """A hole in the feed: ids after `last_good_id` and before `next_id` are missing, the book is invalid."""
+
+    __slots__ = ("exch_ts", "instrument", "last_good_id", "next_id", "ts")
+
+    def __init__(self, row: tuple[int, ...]) -> None:
+        self.ts, self.exch_ts, self.last_good_id, self.next_id, self.instrument = row[0], row[1], row[2], row[5], row[6]
+
+    def __repr__(self) -> str:
+        return f"Gap({self.last_good_id}…{self.next_id})"
+
+
+class Timer:
+    """`tag` as given to `ctx.every` or `ctx.at`, `time_us` now."""
+
+    __slots__ = ("tag", "time_us")
+
+    def __init__(self, tag: int, time_us: int) -> None:
+        self.tag, self.time_us = tag, time_us
+
+    def __repr__(self) -> str:
+        return f"Timer(tag={self.tag})"
+
+
+class Order:
+    """One of our orders as we know it now (a copy).
+
+    `status` is one of pending, live, partly-filled, filled, cancelled, expired, rejected; `pending` tells that a
+    request on it has not been answered; `reason` says why it was rejected or expired.
+    """
+
+    __slots__ = ("filled", "id", "instrument", "leaves", "lots", "pending", "reason", "side", "status", "tag", "ticks")
+
+    def __init__(self, record: Any) -> None:
+        self.id = int(record["id"])
+        self.instrument = int(record["instrument"])
+        self.side = int(record["side"])
+        self.ticks = int(record["l_ticks"])
+        self.lots = int(record["l_lots"])
+        self.leaves = int(record["l_leaves"])
+        self.filled = int(record["l_filled"])
+        self.status = codes.STATUS_NAMES[int(record["status"])]
+        self.pending = bool(record["pending"])
+        self.reason = codes.REASONS[int(record["reason"])]
+        self.tag = int(record["tag"])
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.status in ("filled", "cancelled", "expired", "rejected")
+
+    def __repr__(self) -> str:
+        side = "buy" if self.side > 0 else "sell"
+        why = f", {self.reason}" if self.reason else ""
+        return f"Order({self.id}: {side} {self.leaves}/{self.lots} @ {self.ticks} ticks, {self.status}{why})"
+
+
+class Fill:
+    """One execution of ours: `fee` in the settlement currency, `maker` whether we rested; `exch_ts` venue time."""
+
+    __slots__ = ("_grid", "exch_ts", "fee", "instrument", "lots", "maker", "order_id", "side", "ticks")
+
+    def __init__(self, row: Any, grid: _Grid) -> None:
+        self.order_id, self.instrument, self.side = int(row["order_id"]), int(row["instrument"]), int(row["side"])
+        self.ticks, self.lots, self.maker = int(row["exec_ticks"]), int(row["exec_lots"]), bool(row["maker"])
+        self.fee, self.exch_ts = float(row["fee"]), int(row["exch_ts"])
+        self._grid = grid
+
+    @property
+    def price(self) -> float:
+        """Price in the quote currency, slippage included."""
+        return self._grid.price(self.ticks)
+
+    @property
+    def size(self) -> float:
+        """Size in the instrument's unit."""
+        return self._grid.size(self.lots)
+
+    def __repr__(self) -> str:
+        role = "maker" if self.maker else "taker"
+        return f"Fill({'buy' if self.side > 0 else 'sell'} {self.size:g} @ {self.price:g}, {role})"
+
+
+class Book:
+    """Live view of the local book of one instrument; reading the touch is O(1) and copies nothing.
+
+    `bid_ticks`, `ask_ticks` are NO_BID, NO_ASK (far below and above any price) on an empty side; `ready` tells that
+    the book is valid and both sides have a price.
+    """
+
+    __slots__ = ("_bid", "_session", "_valid", "grid", "instrument")
+
+    def __init__(self, session: Session, instrument: int, grid: _Grid) -> None:
+        self._session = session
+        self.instrument = instrument
+        self.grid = grid
+        self.bind()
+
+    def bind(self) -> None:
+        """Find the words of the arena again after it moved."""
+        arena = self._session.arena
+        self._bid = arena.word("books", "bid_ticks", self.instrument * BOOKS_EACH + 1)
+        self._valid = arena.word("instruments", "local_valid", self.instrument)
+
+    @property
+    def bid_ticks(self) -> int:
+        """Best bid price."""
+        return self._session.ints[self._bid]
+
+    @property
+    def bid_lots(self) -> int:
+        """Size at the best bid; 0 when there is none."""
+        return self._session.ints[self._bid + 1]
+
+    @property
+    def ask_ticks(self) -> int:
+        """Best ask price."""
+        return self._session.ints[self._bid + 2]
+
+    @property
+    def ask_lots(self) -> int:
+        """Size at the best ask; 0 when there is none."""
+        return self._session.ints[self._bid + 3]
+
+    @property
+    def valid(self) -> bool:
+        """Whether a snapshot has come and no message was lost since."""
+        return self._session.ints[self._valid] != 0
+
+    @property
+    def ready(self) -> bool:
+        """Valid, with a bid and an ask."""
+        ints = self._session.ints
+        return ints[self._valid] != 0 and ints[self._bid + 1] > 0 and ints[self._bid + 3] > 0
+
+    @property
+    def mid_ticks(self) -> float:
+        """Half way between the touches, in ticks; NaN when a side is empty."""
+        bid, ask = self.bid_ticks, self.ask_ticks
+        return (bid + ask) / 2 if bid != NO_BID and ask != NO_ASK else float("nan")
+
+    @property
+    def mid(self) -> float:
+        """Mid price in the quote currency; NaN when a side is empty."""
+        return self.grid.price(self.mid_ticks)
+
+    @property
+    def spread_ticks(self) -> int:
+        """Ask minus bid."""
+        return self.ask_ticks - self.bid_ticks
+
+    def depth(self, side: int, levels: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """(ticks, lots), best first, at most `levels` of them; `side` +1 bids, -1 asks."""
+        ticks, lots = np.empty(levels, np.int64), np.empty(levels, np.int64)
+        arena = self._session.arena
+        b = self.instrument * BOOKS_EACH + 1
+        n = book_depth(arena["books"], arena["cells"], b, side, ticks, lots)
+        return ticks[:n], lots[:n]
+
+    def __repr__(self) -> str:
+        return f"Book({self.bid_lots} @ {self.bid_ticks} | {self.ask_lots} @ {self.ask_ticks} ticks)"
+
+
+class Context:
+    """The strategy's window on the run and its hands.
+
+    Requests return the order id, or minus a reason code when they are refused here (`ctx.reason(code)` names it).
+    """
+
+    def __init__(self, session: Session, strategy: int) -> None:
+        self._session = session
+        self._strategy = strategy
+        self._slot0 = strategy * len(session.instruments)
+        self._now = 0
+        self.records: dict[str, list[tuple[int, float]]] = {}
+        self.bind()
+
+    def bind(self) -> None:
+        """Find the words of the arena again after it moved."""
+        self._now = self._session.arena.word("run", "now")
+
+    # ---------------------------------------------------------------------------------------------------- reading
+
+    @property
+    def now(self) -> int:
+        """Simulated local time, µs since the epoch, UTC."""
+        return self._session.ints[self._now]
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """All instruments of the run, in order of index."""
+        return self._session.instruments
+
+    def index(self, name: str) -> int:
+        """Index of the instrument `venue:symbol`; ConfigError with the nearest name."""
+        names = [instrument.name for instrument in self._session.instruments]
+        if name not in names:
+            raise ConfigError("instrument", name, "is not in this run", did_you_mean(name, names))
+        return names.index(name)
+
+    def book(self, instrument: int = 0) -> Book:
+        """The local book."""
+        return self._session.books[instrument]
+
+    def position(self, instrument: int = 0) -> int:
+        """Signed lots, from the fills that we have heard of."""
+        return int(self._session.arena["slots"][self._slot0 + instrument]["l_position"])
+
+    def mark(self, instrument: int = 0) -> float:
+        """Latest mark price that we have heard, else the local mid, else the last print; NaN when there is none."""
+        session = self._session
+        inst = session.arena["instruments"][instrument]
+        if inst["mark_local"]:
+            return float(inst["mark_local"]) / SCALE
+        book = session.books[instrument]
+        if book.ready:
+            return book.mid
+        return book.grid.price(int(inst["last_local"])) if inst["last_local"] else float("nan")
+
+    def equity(self, instrument: int = 0) -> float:
+        """Profit so far in the settlement currency: realised, unrealised at the mark, less fees and funding."""
+        session = self._session
+        slot = session.arena["slots"][self._slot0 + instrument]
+        mark = self.mark(instrument) if slot["l_position"] else 0.0
+        return session.money(self._slot0 + instrument, "l_", mark)["equity"]
+
+    def order(self, order_id: int) -> Order | None:
+        """The order as we know it, or None once it is over and forgotten."""
+        for record in self._records():
+            if record["id"] == order_id:
+                return Order(record)
+        return None
+
+    def orders(self, instrument: int | None = None) -> list[Order]:
+        """All our orders that are not forgotten, in order of id (of one instrument)."""
+        return [Order(r) for r in self._records() if instrument is None or r["instrument"] == instrument]
+
+    def _records(self) -> Iterator[Any]:
+        orders = self._session.arena["orders"]
+        slots = self._session.arena["slots"]
+        for k in range(len(self._session.instruments)):
+            head = at = int(slots[self._slot0 + k]["own_head"])
+            while at >= 0:
+                yield orders[at]
+                at = int(orders[at]["own_next"])
+                if at == head:
+                    break
+
+    # --------------------------------------------------------------------------------------------------- requests
+
+    def buy(self, instrument: int, lots: int, ticks: int | None = None, **terms: Any) -> int:
+        """Buy `lots`: at `ticks` or better, or at market when no price is given.  Terms: see `send`."""
+        return self.send(instrument, _BUY, lots, ticks, **terms)
+
+    def sell(self, instrument: int, lots: int, ticks: int | None = None, **terms: Any) -> int:
+        """Sell `lots`: at `ticks` or better, or at market when no price is given.  Terms: see `send`."""
+        return self.send(instrument, -_BUY, lots, ticks, **terms)
+
+    def send(
+        self,
+        instrument: int,
+        side: int,
+        lots: int,
+        ticks: int | None = None,
+        *,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        tif: str = "GTC",
+        stop_ticks: int | None = None,
+        trail_ticks: int | None = None,
+        trigger: str = "last",
+        expire_us: int = 0,
+        tag: int = 0,
+    ) -> int:
+        """Send an order and return its id (or minus a reason code).
+
+        `tif` GTC, IOC, FOK or GTD (until `expire_us`).  With `stop_ticks` it waits until the `trigger` (last, mark,
+        touch) reaches that price; with `trail_ticks` the stop follows the best price at that distance.  ConfigError
+        for terms that contradict each other.
+        """
+        kind = codes.LIMIT if ticks is not None else codes.MARKET
+        if trail_ticks is not None:
+            kind = codes.TRAILING_STOP
+        elif stop_ticks is not None:
+            kind = codes.STOP_LIMIT if ticks is not None else codes.STOP_MARKET
+        if tif not in _TIF:
+            raise ConfigError("tif", tif, "is not a time in force", did_you_mean(tif, _TIF))
+        if trigger not in _TRIGGERS:
+            raise ConfigError("trigger", trigger, "is not a trigger", did_you_mean(trigger, _TRIGGERS))
+        if not 0 <= instrument < len(self._session.instruments):
+            raise ConfigError("instrument", instrument, f"must be an index below {len(self._session.instruments)}")
+        if post_only and (ticks is None or tif in ("IOC", "FOK")):
+            raise ConfigError("post_only", True, "needs a limit price and GTC or GTD")
+        if trail_ticks is not None and (trail_ticks <= 0 or ticks is not None or stop_ticks is not None):
+            raise ConfigError("trail_ticks", trail_ticks, "must be positive and stand without ticks and stop_ticks")
+        if (tif == "GTD") != (expire_us > 0):
+            raise ConfigError("expire_us", expire_us, "goes with tif='GTD', and GTD needs it")
+        flags = (codes.POST_ONLY if post_only else 0) | (codes.REDUCE_ONLY if reduce_only else 0)
+        session = self._session
+        while True:
+            answer = submit(
+                session.bytes, self._strategy, instrument, side, kind, _TIF[tif], flags, lots, ticks or 0,
+                stop_ticks or 0, _TRIGGERS[trigger], trail_ticks or 0, expire_us, tag,
+            )  # fmt: skip
+            if answer != NEED_ROOM_CODE:
+                return session.noted(answer)
+            session.make_room()
+
+    def cancel(self, order_id: int) -> int:
+        """Ask the venue to cancel; 0, or minus a reason code."""
+        session = self._session
+        while (answer := cancel(session.bytes, self._strategy, order_id)) == NEED_ROOM_CODE:
+            session.make_room()
+        return session.noted(answer)
+
+    def cancel_all(self, instrument: int = 0) -> int:
+        """Cancel every live order of the instrument that has no request under way; returns how many."""
+        session = self._session
+        while (answer := cancel_all(session.bytes, self._strategy, instrument)) == NEED_ROOM_CODE:
+            session.make_room()
+        return int(answer)
+
+    def modify(self, order_id: int, lots: int, ticks: int) -> int:
+        """Ask for a new total size and price; less size at the same price keeps the place in the queue."""
+        session = self._session
+        while (answer := modify(session.bytes, self._strategy, order_id, lots, ticks)) == NEED_ROOM_CODE:
+            session.make_room()
+        return session.noted(answer)
+
+    def every(self, interval_us: int, tag: int = 0) -> None:
+        """Call `on_timer` at every whole multiple of `interval_us` since the epoch, from now on."""
+        if interval_us <= 0:
+            raise ConfigError("interval_us", interval_us, "must be positive")
+        first = -(-self.now // interval_us) * interval_us
+        self._timer(first, interval_us, tag)
+
+    def at(self, time_us: int, tag: int = 0) -> None:
+        """Call `on_timer` once at `time_us` (at once when that is past)."""
+        self._timer(time_us, 0, tag)
+
+    def _timer(self, time_us: int, interval_us: int, tag: int) -> None:
+        session = self._session
+        while set_timer(session.bytes, self._strategy, time_us, interval_us, tag) == NEED_ROOM_CODE:
+            session.make_room()
+
+    def record(self, name: str, value: float) -> None:
+        """Keep a value of the user's own with the time; it comes back in `Result.records`."""
+        self.records.setdefault(name, []).append((self.now, float(value)))
+
+    def stop(self) -> None:
+        """End the run after this handler."""
+        self._session.stop()
+
+    @staticmethod
+    def reason(code: int) -> str:
+        """Name of a refusal: `ctx.reason(-7)` is "insufficient-margin"."""
+        return codes.REASONS[-code] if code < 0 else ""
+
+
+
+def decode_row(arena_bytes: np.ndarray, offset: int) -> tuple[int, ...]:
+    """The event record at `offset` as a tuple of its fields."""
+    return _ROW.unpack_from(arena_bytes, offset)  # type: ignore[arg-type]

@@ -1,0 +1,154 @@
+"""Accounts: position, cash, fees and funding of one strategy in one instrument, seen from venue and from here.
+
+A slot keeps everything twice: what is true at the venue (margin, funding and results use it) and, with the prefix
+`l_`, what the strategy has been told so far.  For spot and linear instruments all sums are integers: `cash` is
+-Σ side · ticks · lots, fees and funding are exact products (see `exact`).  An inverse contract divides by its price,
+so its sums are float64: `cash_f` is +Σ side · lots / ticks (in contracts per tick; buying at a lower price earns).
+
+Money in the settlement currency:
+    linear   value = (cash + position · mark) · tick · lot · multiplier
+    inverse  value = (cash_f - position / mark) · lot · multiplier / tick          (coin)
+    equity = value - fees - funding paid
+"""
+
+from __future__ import annotations
+
+from replay.kernel.codes import FEE_FLAT, FEE_PER_CONTRACT, FEE_TIERS, INVERSE
+from replay.kernel.exact import BASE, carried, product
+from replay.kernel.jit import kernel
+from replay.units import SCALE
+
+
+@kernel(entry=False)
+def book_fill(slot, payoff, side, ticks, lots):
+    """Enter one execution into the venue side of the account."""
+    slot["position"] += side * lots
+    slot["volume"] += lots
+    slot["fills"] += 1
+    if payoff == INVERSE:
+        slot["cash_f"] += side * (lots / ticks)
+        slot["turnover_f"] += lots / ticks
+    else:
+        slot["cash"] -= side * ticks * lots
+        slot["turnover"] += ticks * lots
+
+
+@kernel(entry=False)
+def book_fill_local(slot, payoff, side, ticks, lots):
+    """The same for the local side, when the answer has come."""
+    slot["l_position"] += side * lots
+    slot["l_volume"] += lots
+    slot["l_fills"] += 1
+    if payoff == INVERSE:
+        slot["l_cash_f"] += side * (lots / ticks)
+        slot["l_turnover_f"] += lots / ticks
+    else:
+        slot["l_cash"] -= side * ticks * lots
+        slot["l_turnover"] += ticks * lots
+
+
+@kernel(entry=False)
+def fee_rate(slot, tables, maker, turnover_money):
+    """Rate in 1/SCALE for a fill; tiers are (turnover in money, maker rate), (turnover, taker rate) table pairs."""
+    if slot["fee_kind"] == FEE_TIERS:
+        first = slot["tier0"]
+        best = 0
+        for k in range(slot["tier_n"]):
+            if tables[first + k]["key"] <= turnover_money:
+                best = k
+        return tables[first + best + (0 if maker else slot["tier_n"])]["value"]
+    return slot["maker"] if maker else slot["taker"]
+
+
+@kernel
+def fill_fee(slot, tables, inst, maker, ticks, lots):
+    """Fee of one fill as (hi, lo, float): exact product for linear payoffs, float64 for inverse.
+
+    The integer part counts ticks · lots / SCALE; per-contract and flat fees are amounts of money per lot or per
+    fill and always go through the float.
+    """
+    kind = slot["fee_kind"]
+    if kind == FEE_PER_CONTRACT:
+        each = slot["maker"] if maker else slot["taker"]
+        return 0, 0, each / SCALE * (lots * inst["lot"])
+    if kind == FEE_FLAT:
+        return 0, 0, slot["flat_scaled"] / SCALE
+    if inst["payoff"] == INVERSE:
+        unit = inst["lot"] * inst["multiplier"] / inst["tick"]
+        rate = fee_rate(slot, tables, maker, slot["turnover_f"] * unit)
+        return 0, 0, lots / ticks * unit * (rate / SCALE)
+    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
+    rate = fee_rate(slot, tables, maker, slot["turnover"] * unit)
+    hi, lo = product(ticks * lots, rate)
+    return hi, lo, 0.0
+
+
+@kernel(entry=False)
+def scaled_money(hi, lo, scale):
+    """An exact amount as float64: `(hi · 10^16 + lo) / scale`."""
+    return (hi * float(BASE) + lo) / scale
+
+
+@kernel(entry=False)
+def add_fee(slot, hi, lo, f):
+    """Charge the venue side."""
+    slot["fee_hi"], slot["fee_lo"] = carried(slot["fee_hi"] + hi, slot["fee_lo"] + lo)
+    slot["fee_f"] += f
+
+
+@kernel(entry=False)
+def add_fee_local(slot, hi, lo, f):
+    """Charge the local side."""
+    slot["l_fee_hi"], slot["l_fee_lo"] = carried(slot["l_fee_hi"] + hi, slot["l_fee_lo"] + lo)
+    slot["l_fee_f"] += f
+
+
+@kernel
+def funding_due(inst, position, mark, rate):
+    """What a position pays at a settlement, as (hi, lo, float): lots · multiplier · mark · rate, longs pay rate > 0.
+
+    Linear: the integer counts lots · SCALE^-2.  Inverse: coin, notional lots · multiplier / mark.
+    """
+    if inst["payoff"] == INVERSE:
+        return 0, 0, position * inst["lot"] * inst["multiplier"] / (mark / SCALE) * (rate / SCALE)
+    hi, lo = product(position * rate, mark)
+    return hi, lo, 0.0
+
+
+@kernel
+def mark_of(inst, venue_book):
+    """Mark price at the venue in 1/SCALE: from the feed, else mid of the venue book, else the last trade; 0 unknown."""
+    if inst["mark_fed"] != 0:
+        return inst["mark"]
+    if inst["venue_valid"] != 0 and venue_book["bid_lots"] > 0 and venue_book["ask_lots"] > 0:
+        return (venue_book["bid_ticks"] + venue_book["ask_ticks"]) * inst["tick_scaled"] // 2
+    return inst["last_ticks"] * inst["tick_scaled"]
+
+
+@kernel(entry=False)
+def equity_of(slot, inst, mark):
+    """Money of the venue side in the settlement currency at `mark` (1/SCALE), fees and funding taken off."""
+    price_ticks = mark / inst["tick_scaled"]
+    fees = fees_of(slot, inst)
+    if inst["payoff"] == INVERSE:
+        unit = inst["lot"] * inst["multiplier"] / inst["tick"]
+        held = slot["position"] / price_ticks if slot["position"] != 0 else 0.0
+        return (slot["cash_f"] - held) * unit - fees - slot["funding_f"]
+    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
+    return (slot["cash"] + slot["position"] * price_ticks) * unit - fees - funding_of(slot, inst)
+
+
+@kernel(entry=False)
+def fees_of(slot, inst):
+    """Fees of the venue side in the settlement currency."""
+    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
+    return scaled_money(slot["fee_hi"], slot["fee_lo"], float(SCALE)) * unit + slot["fee_f"]
+
+
+@kernel(entry=False)
+def funding_of(slot, inst):
+    """Funding paid (negative: received) by the venue side in the settlement currency."""
+    unit = inst["lot"] * inst["multiplier"]
+    return (
+        scaled_money(slot["funding_hi"], slot["funding_lo"], float(SCALE) * SCALE) * unit + slot["funding_f"]
+    )

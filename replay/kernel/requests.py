@@ -1,0 +1,284 @@
+"""The strategy's side of an order: what leaves here, and what is refused before it leaves.
+
+`submit`, `cancel` and `modify` run on the local clock.  They return the order id (or 0) when the request is on its
+way, or minus a reason code when it is refused here; nothing is half done.  NEED_ROOM_CODE asks the caller to make the
+arena larger and to repeat.
+"""
+
+from __future__ import annotations
+
+from replay.kernel.agenda import PHASE_ANSWER, PHASE_REQUEST, PHASE_TIMER, agenda_push
+from replay.kernel.codes import (
+    DO_ANSWER,
+    DO_CANCEL,
+    DO_MODIFY,
+    DO_NEW,
+    DO_TIMER,
+    LIVE,
+    MARKET,
+    PARTLY_FILLED,
+    PENDING,
+    R_ENDED,
+    R_NONE,
+    R_OFF_LOT,
+    R_OFF_TICK,
+    R_PENDING,
+    R_UNKNOWN_ORDER,
+    R_VENUE,
+    R_WARM_UP,
+    REJECTED,
+    REQUEST_CANCEL,
+    REQUEST_MODIFY,
+    REQUEST_NEW,
+    REQUEST_NONE,
+    STOP_MARKET,
+)
+from replay.kernel.jit import kernel
+from replay.kernel.latency import entry_us
+from replay.kernel.orders import find_order, new_order, own_order
+from replay.kernel.state import open_state
+
+NEED_ROOM_CODE = -1000
+MAX_LOTS = 1 << 50
+MAX_PRICE_TICKS = 1 << 50
+
+
+@kernel(entry=False)
+def send(st, at, kind, request):
+    """Put a request on its way; returns its agenda item.  A negative entry latency makes it a rejection instead."""
+    run, order = st.run, st.orders[at]
+    slot = st.slots[order["slot"]]
+    inst = st.instruments[order["instrument"]]
+    now = run[0]["now"]
+    travel = entry_us(slot, st.tables, now, inst["feed_us"])
+    order["pending"] = request
+    order["req_ts"] = now
+    order["in_flight"] += 1
+    if travel < 0:
+        due = max(now - travel, slot["last_answer"])
+        slot["last_answer"] = due
+        index = agenda_push(run, st.heap, st.items, due, PHASE_ANSWER)
+        item = st.items[index]
+        item["kind"] = DO_ANSWER
+        item["status"] = REJECTED if request == REQUEST_NEW else order["status"]
+        item["filled"] = order["l_filled"]
+        item["leaves"] = order["l_leaves"]
+        item["ticks"] = order["l_ticks"]
+        item["lots"] = order["l_lots"]
+        item["exec_lots"] = 0
+        item["exec_ticks"] = 0
+        item["exch_ts"] = 0
+        item["maker"] = 0
+        item["fill"] = -1
+        item["reason"] = R_VENUE
+        item["request"] = request
+        item["strategy"] = slot["strategy"]
+        item["slot"] = order["slot"]
+        if request == REQUEST_NEW:
+            slot["live"] -= 1
+    else:
+        due = max(now + travel, slot["last_arrival"])
+        slot["last_arrival"] = due
+        index = agenda_push(run, st.heap, st.items, due, PHASE_REQUEST)
+        item = st.items[index]
+        item["kind"] = kind
+    item["order"] = at
+    item["id"] = order["id"]
+    log_request(st, at, request)
+    return index
+
+
+@kernel(entry=False)
+def log_request(st, at, request):
+    """One row of the order log: what has just left here, with the order as we know it."""
+    order = st.orders[at]
+    n = st.run[0]["log_n"]
+    st.run[0]["log_n"] = n + 1
+    row = st.log[n]
+    row["local_ts"] = st.run[0]["now"]
+    row["strategy"] = st.slots[order["slot"]]["strategy"]
+    row["instrument"] = order["instrument"]
+    row["order_id"] = order["id"]
+    row["side"] = order["side"]
+    row["status"] = order["status"]
+    row["request"] = request
+    row["ticks"] = order["l_ticks"]
+    row["lots"] = order["l_lots"]
+    row["leaves"] = order["l_leaves"]
+    row["filled"] = order["l_filled"]
+    row["exec_lots"] = 0
+    row["exec_ticks"] = 0
+    row["exch_ts"] = order["exch_ts"]
+    row["req_ts"] = order["req_ts"]
+    row["tif"] = order["tif"]
+    row["kind"] = order["kind"]
+    row["maker"] = 0
+    row["reason"] = 0
+    row["fee"] = 0.0
+    row["answer"] = 0
+
+
+@kernel(entry=False)
+def no_room(st, requests):
+    """Whether pools or log are too full for that many requests."""
+    run = st.run
+    return run[0]["free_items"] < run[0]["live_orders"] + requests + 64 or run[0]["log_n"] + requests > len(st.log)
+
+
+@kernel
+def submit(
+    arena,
+    strategy,
+    instrument,
+    side,
+    kind,
+    tif,
+    flags,
+    lots,
+    ticks,
+    stop_ticks,
+    trigger,
+    trail,
+    expire_us,
+    tag,
+):
+    """Send a new order.  Returns its id (> 0), minus a reason code, or NEED_ROOM_CODE.
+
+    `side` ±1; `kind`, `tif`, `flags`, `trigger` codes; `lots`, `ticks`, `stop_ticks`, `trail` integers;
+    `expire_us` absolute venue time for GTD.
+    """
+    st = open_state(arena)
+    run = st.run
+    slot_index = st.strategies[strategy]["first_slot"] + instrument
+    slot = st.slots[slot_index]
+    reason = R_NONE
+    if lots <= 0 or lots > MAX_LOTS:
+        reason = R_OFF_LOT
+    elif ticks < -MAX_PRICE_TICKS or ticks > MAX_PRICE_TICKS:
+        reason = R_OFF_TICK
+    elif run[0]["now"] < run[0]["warm_until"]:
+        reason = R_WARM_UP
+    elif run[0]["ended"] != 0:
+        reason = R_ENDED
+    if reason != R_NONE:
+        slot["refused"] += 1
+        return -reason
+    if no_room(st, 1):
+        return NEED_ROOM_CODE
+    at = new_order(run, st.orders)
+    if at < 0:
+        return NEED_ROOM_CODE
+    order = st.orders[at]
+    order["slot"] = slot_index
+    order["instrument"] = instrument
+    order["side"] = side
+    order["kind"] = kind
+    order["tif"] = tif
+    order["flags"] = flags
+    order["ticks"] = 0 if kind in (MARKET, STOP_MARKET) else ticks
+    order["stop_ticks"] = stop_ticks
+    order["trigger"] = trigger
+    order["trail"] = trail
+    order["lots"] = lots
+    order["leaves"] = lots
+    order["expire_us"] = expire_us
+    order["status"] = PENDING
+    order["l_ticks"] = order["ticks"]
+    order["l_lots"] = lots
+    order["l_leaves"] = lots
+    order["tag"] = tag
+    slot["submitted"] += 1
+    slot["live"] += 1
+    own_order(st.orders, st.slots, at)
+    send(st, at, DO_NEW, REQUEST_NEW)
+    return order["id"]
+
+
+@kernel(entry=False)
+def refuse_request(st, strategy, order_id):
+    """(place, reason) of a request on an existing order."""
+    at = find_order(st.run, st.orders, order_id) if order_id > 0 else -1
+    if at < 0 or st.slots[st.orders[at]["slot"]]["strategy"] != strategy:
+        return -1, R_UNKNOWN_ORDER
+    order = st.orders[at]
+    if order["pending"] != REQUEST_NONE:
+        return at, R_PENDING
+    if order["status"] not in (LIVE, PARTLY_FILLED):
+        return at, R_UNKNOWN_ORDER
+    return at, R_NONE
+
+
+@kernel
+def cancel(arena, strategy, order_id):
+    """Ask the venue to cancel.  Returns 0, minus a reason code, or NEED_ROOM_CODE."""
+    st = open_state(arena)
+    at, reason = refuse_request(st, strategy, order_id)
+    if reason != R_NONE:
+        return -reason
+    if no_room(st, 1):
+        return NEED_ROOM_CODE
+    send(st, at, DO_CANCEL, REQUEST_CANCEL)
+    return 0
+
+
+@kernel
+def cancel_all(arena, strategy, instrument):
+    """Cancel every live order of the strategy in `instrument` that has no request under way, in order of id.
+
+    Returns how many, or NEED_ROOM_CODE.
+    """
+    st = open_state(arena)
+    run = st.run
+    slot_index = st.strategies[strategy]["first_slot"] + instrument
+    head = st.slots[slot_index]["own_head"]
+    if head < 0:
+        return 0
+    if no_room(st, run[0]["live_orders"]):
+        return NEED_ROOM_CODE
+    sent = 0
+    at = head
+    while True:
+        order = st.orders[at]
+        if order["pending"] == REQUEST_NONE and order["status"] in (LIVE, PARTLY_FILLED):
+            send(st, at, DO_CANCEL, REQUEST_CANCEL)
+            sent += 1
+        at = order["own_next"]
+        if at == head:
+            return sent
+
+
+@kernel
+def modify(arena, strategy, order_id, lots, ticks):
+    """Ask for a new total size and price.  Returns 0, minus a reason code, or NEED_ROOM_CODE."""
+    st = open_state(arena)
+    at, reason = refuse_request(st, strategy, order_id)
+    if reason == R_NONE:
+        if lots <= 0 or lots > MAX_LOTS:
+            reason = R_OFF_LOT
+        elif ticks < -MAX_PRICE_TICKS or ticks > MAX_PRICE_TICKS:
+            reason = R_OFF_TICK
+    if reason != R_NONE:
+        return -reason
+    if no_room(st, 1):
+        return NEED_ROOM_CODE
+    index = send(st, at, DO_MODIFY, REQUEST_MODIFY)
+    item = st.items[index]
+    if item["kind"] == DO_MODIFY:
+        item["ticks"] = ticks
+        item["lots"] = lots
+    return 0
+
+
+@kernel
+def set_timer(arena, strategy, time_us, interval_us, tag):
+    """Call `on_timer` at `time_us` and then every `interval_us` (0: once).  Returns 0 or NEED_ROOM_CODE."""
+    st = open_state(arena)
+    if no_room(st, 1):
+        return NEED_ROOM_CODE
+    index = agenda_push(st.run, st.heap, st.items, max(time_us, st.run[0]["now"]), PHASE_TIMER)
+    item = st.items[index]
+    item["kind"] = DO_TIMER
+    item["strategy"] = strategy
+    item["interval"] = interval_us
+    item["id"] = tag
+    return 0

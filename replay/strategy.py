@@ -1,0 +1,134 @@
+"""What a user subclasses.
+
+A strategy is a class with handlers and typed class variables.  Overriding a handler subscribes to it; the engine runs
+in compiled code until the next event that somebody subscribed to.  Class variables with an annotation are parameters
+(given to the constructor) and state (assigned in handlers).  A method whose name begins with `on_` and is no handler
+is a mistake and refused when the class is made.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+from replay.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from replay.context import Book, Context, Fill, Funding, Gap, Liquidation, Order, Quote, Timer, Trade
+
+HANDLERS = (
+    "on_start",
+    "on_stop",
+    "on_book",
+    "on_quote",
+    "on_trade",
+    "on_liquidation",
+    "on_funding",
+    "on_timer",
+    "on_order",
+    "on_fill",
+    "on_gap",
+)
+
+
+class Strategy:
+    """Subclass, override handlers, run with `Replay(...).run(YourStrategy(parameter=value))`.
+
+    Raises ConfigError for an unknown parameter, or a value that does not fit its annotation.
+    """
+
+    _parameters: ClassVar[dict[str, type]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            if name.startswith("on_") and name not in HANDLERS:
+                raise ConfigError(
+                    "", None, f"{cls.__name__}.{name} is not a handler and would never be called",
+                    did_you_mean(name, HANDLERS),
+                )  # fmt: skip
+
+    def __init__(self, **parameters: Any) -> None:
+        known = self.parameter_types()
+        for name, value in parameters.items():
+            if name not in known:
+                raise ConfigError(f"{type(self).__name__}({name})", value, "no such parameter", did_you_mean(name, known))
+        for name, kind in known.items():
+            default = getattr(type(self), name, None)
+            if name in parameters:
+                setattr(self, name, _fitted(f"{type(self).__name__}.{name}", parameters[name], kind))
+            elif isinstance(default, (list, dict, set)) or hasattr(default, "__array__"):
+                setattr(self, name, copy.deepcopy(default))
+
+    @classmethod
+    def parameter_types(cls) -> dict[str, Any]:
+        """Name and annotation of every parameter or state variable, base classes first."""
+        hints = get_type_hints(cls, include_extras=False)
+        return {name: kind for name, kind in hints.items() if not name.startswith("_") and hasattr(cls, name)}
+
+    def parameters(self) -> dict[str, Any]:
+        """The current values of all annotated variables."""
+        return {name: getattr(self, name) for name in self.parameter_types()}
+
+    def on_start(self, ctx: Context) -> None:
+        """Called once, before the first event; plan timers here."""
+
+    def on_stop(self, ctx: Context) -> None:
+        """Called once, after the last event; requests are refused by then."""
+
+    def on_book(self, ctx: Context, book: Book) -> None:
+        """A book message has been applied; `book` is the live local book of its instrument."""
+
+    def on_quote(self, ctx: Context, quote: Quote) -> None:
+        """The venue's own best bid and ask message."""
+
+    def on_trade(self, ctx: Context, trade: Trade) -> None:
+        """A print."""
+
+    def on_liquidation(self, ctx: Context, liquidation: Liquidation) -> None:
+        """A forced order of somebody else; its prints come in the trade feed."""
+
+    def on_funding(self, ctx: Context, funding: Funding) -> None:
+        """The current funding rate and the time of the next settlement."""
+
+    def on_timer(self, ctx: Context, timer: Timer) -> None:
+        """A timer planned with `ctx.every` or `ctx.at`."""
+
+    def on_order(self, ctx: Context, order: Order) -> None:
+        """An answer of the venue to one of our orders, fills included."""
+
+    def on_fill(self, ctx: Context, fill: Fill) -> None:
+        """One of our orders traded; called after `on_order` for the same answer."""
+
+    def on_gap(self, ctx: Context, gap: Gap) -> None:
+        """Messages were lost: the book of the instrument is invalid until the next snapshot."""
+
+    def overrides(self, handler: str) -> bool:
+        """Whether the class defines `handler` itself."""
+        return getattr(type(self), handler) is not getattr(Strategy, handler)
+
+
+def _fitted(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`, when that loses nothing."""
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if value in ("true", "false", "1", "0", "yes", "no"):
+            return value in ("true", "1", "yes")
+    elif kind is int:
+        if isinstance(value, bool):
+            raise ConfigError(name, value, "must be a whole number")
+        try:
+            whole = int(value)
+        except (TypeError, ValueError):
+            raise ConfigError(name, value, "must be a whole number") from None
+        if isinstance(value, str) or whole == value:
+            return whole
+    elif kind is float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ConfigError(name, value, "must be a number") from None
+    elif not isinstance(kind, type) or isinstance(value, kind):
+        return value
+    raise ConfigError(name, value, f"must be of type {getattr(kind, '__name__', kind)}")
