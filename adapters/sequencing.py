@@ -40,15 +40,20 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What happens at a hole: "wait" for the next snapshot, "refetch" one, or "bridge" it and apply on."""
+    """What happens at a hole: "wait" for the next snapshot, "refetch" one, or "bridge" it and apply on.
+
+    ConfigError when there is no such policy.
+    """
 
     policy: str = "wait"
 
-    @property
-    def code(self) -> int:
-        """Policy as the kernel knows it; ConfigError when there is no such policy."""
+    def __post_init__(self) -> None:
         if self.policy not in gaps.POLICIES:
             raise ConfigError("repair", self.policy, "no such policy", did_you_mean(self.policy, gaps.POLICIES))
+
+    @property
+    def code(self) -> int:
+        """Policy as the kernel knows it."""
         return gaps.POLICIES[self.policy]
 
 

@@ -43,7 +43,7 @@ _HOME = {
     "TransportError": "replay.errors",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from replay.context import Context

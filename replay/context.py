@@ -23,7 +23,7 @@ from replay.kernel.requests import NEED_ROOM_CODE, cancel, cancel_all, modify, s
 from replay.units import SCALE
 
 if TYPE_CHECKING:
-    from replay.engine import Session
+    from replay.session import Session
 
 _BUY = 1
 _ROW = struct.Struct("<6qi2h2bhi")
@@ -329,11 +329,12 @@ class Context:
         session = self._session
         inst = session.arena["instruments"][instrument]
         if inst["mark_local"]:
-            return float(inst["mark_local"]) / SCALE
+            return int(inst["mark_local"]) / SCALE
         book = session.books[instrument]
         if book.ready:
             return book.mid
-        return book.grid.price(int(inst["last_local"])) if inst["last_local"] else float("nan")
+        last = int(inst["last_local"])
+        return book.grid.price(last) if last else float("nan")
 
     def equity(self, instrument: int = 0) -> float:
         """Profit so far in the settlement currency: realised, unrealised at the mark, less fees and funding."""
@@ -475,7 +476,6 @@ class Context:
         return codes.REASONS[-code] if code < 0 else ""
 
 
-
-def decode_row(arena_bytes: np.ndarray, offset: int) -> tuple[int, ...]:
-    """The event record at `offset` as a tuple of its fields."""
-    return _ROW.unpack_from(arena_bytes, offset)  # type: ignore[arg-type]
+def decode_row(event: memoryview) -> tuple[int, ...]:
+    """The event record in `event` (64 bytes) as a tuple of its fields."""
+    return _ROW.unpack_from(event)

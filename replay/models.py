@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class TableLatency:
             raise ConfigError("TableLatency.trips", trips, "is empty")
         requests = [trip[0] for trip in self.trips]
         venues = [trip[1] for trip in self.trips if trip[1] >= trip[0]]
-        if any(a >= b for a, b in zip(requests, requests[1:])) or any(a > b for a, b in zip(venues, venues[1:])):
+        if any(a >= b for a, b in pairwise(requests)) or any(a > b for a, b in pairwise(venues)):
             raise ConfigError("TableLatency.trips", "…", "request and venue times must ascend")
         if not venues:
             raise ConfigError("TableLatency.trips", "…", "has no trip that reached the venue")
@@ -229,7 +230,7 @@ class TieredFees:
     def __init__(self, tiers: Sequence[tuple[float, float | str, float | str]]) -> None:
         object.__setattr__(self, "tiers", tuple((float(a), b, c) for a, b, c in tiers))
         levels = [tier[0] for tier in self.tiers]
-        if not levels or levels[0] != 0 or any(a >= b for a, b in zip(levels, levels[1:])):
+        if not levels or levels[0] != 0 or any(a >= b for a, b in pairwise(levels)):
             raise ConfigError("TieredFees.tiers", tiers, "turnovers must ascend and begin at 0")
         for _, maker, taker in self.tiers:
             _scaled("TieredFees.maker", maker, "-0.1", "0.1")
@@ -290,7 +291,11 @@ def write_latency(slot: np.void, model: Latency, tables: list[tuple[int, int]]) 
     """Enter a latency model into a slot record; table rows are appended to `tables`."""
     slot["random"] = 1
     if isinstance(model, ConstantLatency):
-        slot["latency_kind"], slot["entry_us"], slot["response_us"] = codes.LATENCY_CONSTANT, model.entry, model.response
+        slot["latency_kind"], slot["entry_us"], slot["response_us"] = (
+            codes.LATENCY_CONSTANT,
+            model.entry,
+            model.response,
+        )
     elif isinstance(model, TableLatency):
         entry, response = model.pairs()
         slot["latency_kind"] = codes.LATENCY_TABLE

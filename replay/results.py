@@ -25,7 +25,7 @@ from replay.quality import QualityReport
 from replay.units import SCALE, US_PER_S, iso_from_us, plain
 
 if TYPE_CHECKING:
-    from replay.engine import Session
+    from replay.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,8 @@ class Result:
             f"{self.rows:,} rows",
             "",
         ]
-        head = f"{'instrument':<26}{'fills':>7}{'maker':>7}{'position':>12}{'P&L':>14}{'fees':>12}{'funding':>12}{'net':>14}"
+        head = f"{'instrument':<26}{'fills':>7}{'maker':>7}{'position':>12}{'P&L':>14}{'fees':>12}"
+        head += f"{'funding':>12}{'net':>14}"
         lines += [head, "─" * len(head)]
         for part in self.summary_by_instrument:
             maker = f"{100 * part.maker_fills / part.fills:.0f} %" if part.fills else "–"

@@ -52,7 +52,9 @@ class Strategy:
         known = self.parameter_types()
         for name, value in parameters.items():
             if name not in known:
-                raise ConfigError(f"{type(self).__name__}({name})", value, "no such parameter", did_you_mean(name, known))
+                raise ConfigError(
+                    f"{type(self).__name__}({name})", value, "no such parameter", did_you_mean(name, known)
+                )
         for name, kind in known.items():
             default = getattr(type(self), name, None)
             if name in parameters:

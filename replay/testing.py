@@ -96,9 +96,10 @@ def synthetic_events(
         raise ConfigError("levels", (levels, price_ticks, mean_step_us), "2 to 1000 levels, price 4 times as far")
     if gap_every < 0 or gap_every == 1:
         raise ConfigError("gap_every", gap_every, "must be 0 (no gaps) or at least 2")
+    scales = [SCALE] * count if isinstance(instruments, int) else [int(i.tick * SCALE) for i in instruments]
     out: list[tuple[int, list[Row]]] = []
     for index in range(count):
-        market = _TinyMarket(index, stream(seed, "events", str(index)), feed_latency_us, levels, price_ticks)
+        market = _TinyMarket(index, stream(seed, "events", str(index)), feed_latency_us, levels, price_ticks, scales[index])
         share = messages // count + (index < messages % count)
         market.run(share, start_us, mean_step_us, gap_every, derivatives)
         out += market.messages
@@ -109,7 +110,9 @@ def synthetic_events(
 class _TinyMarket:
     """One instrument of `synthetic_events`; `messages` collects (ts, rows)."""
 
-    def __init__(self, index: int, source: random.Random, latency_us: tuple[int, int], levels: int, price: int) -> None:
+    def __init__(self, index: int, source: random.Random, latency_us: tuple[int, int], levels: int, price: int,
+                 tick_scaled: int) -> None:  # fmt: skip
+        self.tick_scaled = tick_scaled
         self.index, self.bits, self.latency_us, self.levels = index, source.getrandbits, latency_us, levels
         self.books: dict[int, dict[int, int]] = {
             side: {price - side * (1 + i): 1 + self.below(20) for i in range(levels)} for side in (BUY, SELL)
@@ -212,7 +215,7 @@ class _TinyMarket:
         """A mark price near the mid, sometimes with the funding rate of the next settlement."""
         bid, _, ask, _ = self.touch()
         mid = (bid + ask) // 2
-        bodies: list[Body] = [(MARK, 0, 0, mid, 0, mid * SCALE + self.below(SCALE), 0)]
+        bodies: list[Body] = [(MARK, 0, 0, mid, 0, mid * self.tick_scaled + self.below(self.tick_scaled), 0)]
         self.marks += 1
         if self.marks % FUNDING_EVERY == 1:
             settle_us = (now // US_PER_S + 1) * US_PER_S

@@ -308,7 +308,7 @@ def _mismatches(source: Source, checks: kernel.Checks) -> list[Mismatch]:
 
 def _table(checks: dict[str, InstrumentCheck]) -> list[str]:
     """Counts of each instrument, aligned, the name at the left."""
-    rows = [("instrument", "messages", "depth", "applied", "gaps", "crossed", "exact", "as-of", "trades")]
+    rows: list[tuple[str, ...]] = [("instrument", "messages", "depth", "applied", "gaps", "crossed", "exact", "as-of", "trades")]
     for name, c in checks.items():
         q = c.quality
         numbers = (q.messages, q.depth_messages, q.applied, q.breaks, c.crossed)

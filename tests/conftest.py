@@ -27,4 +27,6 @@ settings.load_profile("replay")
 
 def pytest_report_header() -> str:
     """Say which examples Hypothesis will use."""
-    return f"hypothesis examples: {'fixed' if FIXED else 'random'}; kernels: {'plain Python' if INTERPRETED else 'jitted'}"
+    examples = "fixed" if FIXED else "random"
+    kernels = "plain Python" if INTERPRETED else "jitted"
+    return f"hypothesis examples: {examples}; kernels: {kernels}"

@@ -340,9 +340,7 @@ def coin_or_usd(symbol: str, data: dict[str, Any]) -> Market:
 def check_symbol(symbol: str, market: Market) -> None:
     """DataError when `symbol` belongs to another market than `market`."""
     coin = coin_margined(symbol)
-    if market is SPOT and coin:
-        raise wrong_market(f"{symbol} is a COIN-M contract", market, COINM)
-    if market is USDM and coin:
+    if coin and market is not COINM:
         raise wrong_market(f"{symbol} is a COIN-M contract", market, COINM)
     if market is COINM and coin is False:
         raise wrong_market(f"{symbol} is not a COIN-M contract", market, USDM)

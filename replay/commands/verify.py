@@ -47,9 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     adapter = find_adapter(arguments.adapter)
     with ProgressLine(sys.stderr) as progress:
         progress.show("reading …")
-        source = adapter.open(
-            arguments.files, drop_every=arguments.drop_every, drop_from=arguments.drop_from
-        )
+        source = adapter.open(arguments.files, drop_every=arguments.drop_every, drop_from=arguments.drop_from)
         found = verify(source, lambda rows: progress.show(f"{rows:,} rows"))
     found = replace(found, files=[str(path) for path in arguments.files], adapter=adapter.name)
     if arguments.json:

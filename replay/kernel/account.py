@@ -149,6 +149,4 @@ def fees_of(slot, inst):
 def funding_of(slot, inst):
     """Funding paid (negative: received) by the venue side in the settlement currency."""
     unit = inst["lot"] * inst["multiplier"]
-    return (
-        scaled_money(slot["funding_hi"], slot["funding_lo"], float(SCALE) * SCALE) * unit + slot["funding_f"]
-    )
+    return scaled_money(slot["funding_hi"], slot["funding_lo"], float(SCALE) * SCALE) * unit + slot["funding_f"]

@@ -1,4 +1,7 @@
-"""Integer codes that the kernels and Python share.  A value here is part of the result digest: append, never renumber."""
+"""Integer codes that the kernels and Python share.
+
+A value here is part of the result digest: append, never renumber.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ CALLBACK = 1
 NEED_DATA = 2
 NEED_ROOM = 3
 FLUSH = 4
-BROKEN = -1
+GO_ON = 100
+"""Between kernels only: nothing for the outside to do."""
+
+RESERVE = 256
+"""Free agenda items and log rows, beyond four for each live order, that one event may need."""
 
 # What lacks room when `advance` returns NEED_ROOM: a book (out_source says which) or a section
 ROOM_BOOK = 1

@@ -115,9 +115,7 @@ def append(arena, s, batch, instrument_map, last):
     source["last_ts"] = last_ts
     source["done"] = last
     end = source["venue_end"]
-    while end < n and (
-        last != 0 or rows[row0 + order[order0 + end]]["exch_ts"] < last_ts - source["horizon_us"]
-    ):
+    while end < n and (last != 0 or rows[row0 + order[order0 + end]]["exch_ts"] < last_ts - source["horizon_us"]):
         end += 1
     source["venue_end"] = end
     set_cursors(st, s)

@@ -54,6 +54,13 @@ def cache_root() -> Path:
 CACHE_DIR = cache_root() / "kernels" / source_digest()
 
 
+def is_compiled(name: str) -> bool:
+    """Whether machine code of the entry kernel `name` lies in the cache (or none is needed)."""
+    if numba.config.DISABLE_JIT:
+        return True
+    return any(CACHE_DIR.glob(f"**/*.{name}-*.nbi"))
+
+
 def _widened(kind: Any) -> Any:
     """int64 for any signed integer and for a constant, the plain type for other constants."""
     kind = types.unliteral(kind)

@@ -23,9 +23,7 @@ from replay.kernel.merge import CURSOR
 
 def _record(*fields: str) -> np.dtype:
     """Aligned record from `name` (int64) and `name:f` (float64) fields."""
-    return np.dtype(
-        [(f.removesuffix(":f"), "<f8" if f.endswith(":f") else "<i8") for f in fields], align=True
-    )
+    return np.dtype([(f.removesuffix(":f"), "<f8" if f.endswith(":f") else "<i8") for f in fields], align=True)
 
 
 RUN = _record(
@@ -33,7 +31,8 @@ RUN = _record(
     "now", "steps_local", "steps_venue", "sequence", "next_id", "stopping", "warm_until",
     # what there is
     "sources", "instruments", "strategies", "wanted", "heap_n", "free_item", "free_items", "live_orders",
-    "max_probe", "fills_n", "log_n", "equity_n", "free_taken", "taken_n", "sample_us", "retired_n", "end_us", "margin_used", "ended",
+    "max_probe", "fills_n", "log_n", "equity_n", "free_taken", "taken_n", "sample_us", "retired_n",
+    "end_us", "margin_used", "ended",
     # why advance returned
     "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_fill", "out_id", "out_room",
     "out_source", "audit",
@@ -56,7 +55,8 @@ STRATEGY = _record("wanted", "first_slot", "deposit:f", "liquidations")
 
 SLOT = _record(
     "strategy", "instrument",
-    "latency_kind", "entry_us", "response_us", "latency_a:f", "latency_b:f", "table0", "table_n", "answer0", "answer_n", "random",
+    "latency_kind", "entry_us", "response_us", "latency_a:f", "latency_b:f", "table0", "table_n", "answer0",
+    "answer_n", "random",
     "queue_kind", "queue_n:f", "execution", "consume", "hold", "self_trade",
     "slippage_kind", "slippage_a:f", "slippage_b:f", "slippage_c:f", "slippage_d:f",
     "fee_kind", "maker", "taker", "flat_scaled", "tier0", "tier_n",

@@ -32,9 +32,7 @@ NO_ID = -(2**63)
 DELTAS = 0
 QUOTES = 1
 
-TOUCH = np.dtype(
-    [(name, "<i8") for name in ("u", "ts", "bid_ticks", "bid_lots", "ask_ticks", "ask_lots")], align=True
-)
+TOUCH = np.dtype([(name, "<i8") for name in ("u", "ts", "bid_ticks", "bid_lots", "ask_ticks", "ask_lots")], align=True)
 """Best bid and ask at update `u`; an empty side is 0 ticks, 0 lots."""
 
 MISMATCH = np.dtype(
@@ -64,8 +62,9 @@ CHECKS = np.dtype(
 class Checks(NamedTuple):
     """All state of a verification over `n` instruments.
 
-    `counts` CHECKS[n]; `quoted` and `arriving` TOUCH[n]: the last quote that left the ring, the quote message being
-    read; `ring` TOUCH[n, room]; `log` MISMATCH[bound] and `logged` int64[1]: mismatches seen (also beyond the bound).
+    `counts` CHECKS[n]; `quoted` TOUCH[n]: the last quote that left the ring; `arriving` TOUCH[n]: the message being
+    read (its levels are zero between messages); `ring` TOUCH[n, room]; `log` MISMATCH[bound]; `logged` int64[1]:
+    mismatches seen, also those beyond the bound.
     """
 
     counts: np.ndarray
@@ -92,7 +91,7 @@ def make_checks(n: int, room: int = 1 << 16, bound: int = 1_000) -> Checks:
     )
 
 
-@kernel
+@kernel(entry=False)
 def copy_touch(to, touch):
     """Copy the six numbers of a touch."""
     to["u"] = touch["u"]
@@ -103,7 +102,7 @@ def copy_touch(to, touch):
     to["ask_lots"] = touch["ask_lots"]
 
 
-@kernel
+@kernel(entry=False)
 def decide(checks, i, delta):
     """Compare `delta` with the latest quote at or before it."""
     count = checks.counts[i]
@@ -136,7 +135,7 @@ def decide(checks, i, delta):
     checks.logged[0] += 1
 
 
-@kernel
+@kernel(entry=False)
 def push(checks, i, touch, what):
     """Append to a ring that has room and holds `what` or nothing."""
     count = checks.counts[i]
@@ -148,7 +147,7 @@ def push(checks, i, touch, what):
     count["count"] += 1
 
 
-@kernel
+@kernel(entry=False)
 def pop(checks, i):
     """Forget the oldest touch of the ring."""
     count = checks.counts[i]
@@ -156,11 +155,11 @@ def pop(checks, i):
     count["count"] -= 1
 
 
-@kernel
+@kernel(entry=False)
 def join_delta(checks, i, delta):
-    """A book stands at `delta`; ids must increase (one that does not is counted and not compared)."""
+    """A book stands at `delta`; ids must not step back (one that does is counted and not compared)."""
     count = checks.counts[i]
-    if delta["u"] <= count["last_delta"]:
+    if delta["u"] < count["last_delta"]:
         count["out_of_order"] += 1
         return
     count["last_delta"] = delta["u"]
@@ -179,7 +178,7 @@ def join_delta(checks, i, delta):
     push(checks, i, delta, DELTAS)
 
 
-@kernel
+@kernel(entry=False)
 def join_quote(checks, i, quote):
     """The venue quoted `quote`; ids must increase (one that does not is counted and not compared)."""
     count = checks.counts[i]
@@ -202,6 +201,32 @@ def join_quote(checks, i, quote):
 
 
 @kernel
+def check_checks(checks):
+    """0, or the first broken invariant: 1 ring positions, 2 order of a ring, 3 a ring beside what left it, 4 counts."""
+    room = checks.ring.shape[1]
+    for i in range(checks.counts.shape[0]):
+        count = checks.counts[i]
+        if count["count"] < 0 or count["count"] > room or count["head"] < 0 or count["head"] >= room:
+            return 1
+        last = checks.quoted[i]["u"]
+        for k in range(count["count"]):
+            touch = checks.ring[i, (count["head"] + k) % room]
+            if k > 0 and (touch["u"] < last or (touch["u"] == last and count["holds"] == QUOTES)):
+                return 2
+            if k == 0 and count["holds"] == QUOTES and touch["u"] <= last:
+                return 3
+            last = touch["u"]
+        newest = count["last_quote"] if count["holds"] == QUOTES else count["last_delta"]
+        if count["count"] > 0 and last != newest:
+            return 3
+        if count["exact_compared"] > count["asof_compared"] or count["exact_matched"] > count["asof_matched"]:
+            return 4
+        if count["asof_matched"] > count["asof_compared"] or count["absent_deletes"] > count["deletes"]:
+            return 4
+    return 0
+
+
+@kernel
 def finish(checks):
     """The recording has ended: decide the deltas that still wait."""
     for i in range(checks.counts.shape[0]):
@@ -211,7 +236,7 @@ def finish(checks):
             pop(checks, i)
 
 
-@kernel
+@kernel(entry=False)
 def check_trade(count, event):
     """Add a trade to the sums and look at its id."""
     trade_id = event["seq"]
@@ -229,7 +254,7 @@ def check_trade(count, event):
         count["sell_lots"] += event["qty"]
 
 
-@kernel
+@kernel(entry=False)
 def check_quote(checks, i, event):
     """Gather the sides of a quote message; join it when it is complete."""
     quote = checks.arriving[i]
@@ -249,7 +274,7 @@ def check_quote(checks, i, event):
         quote["ask_lots"] = 0
 
 
-@kernel
+@kernel(entry=False)
 def check_book(checks, books, cells, i, event):
     """Apply one BOOK row and, at the end of a message, look at the touch; NEED_ROOM when the book must grow first."""
     count = checks.counts[i]

@@ -19,7 +19,8 @@ from typing import Any
 
 import orjson
 import pytest
-from oracles.venue import (
+
+from tests.oracles.venue import (
     BookMessage,
     Constant,
     Driver,

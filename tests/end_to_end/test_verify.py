@@ -154,9 +154,7 @@ def test_readable_report_and_strict(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", *paths, "--adapter", "binance-coinm", "--strict"]) == 1
 
 
-def test_two_files_of_one_instrument_are_one_recording(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_files_of_one_instrument_are_one_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capture = "binance_spot/ethusdt_20240808.gz"
     lines = gzip.decompress((CAPTURES / capture).read_bytes()).splitlines(keepends=True)
     parts = [tmp_path / "a.gz", tmp_path / "b"]

@@ -49,12 +49,12 @@ Where the specification is silent, this oracle chooses:
 Not here: slippage, liquidation, option expiry, log-normal latency, equity sampling, level-3 feeds.
 """
 
-from oracles.venue.account import Account
-from oracles.venue.book import Book
-from oracles.venue.events import BookMessage, Event, Funding, Gap, Mark, Trade
-from oracles.venue.models import QUEUES, Constant, FeedProportional, Fees, Market, Queue, Table
-from oracles.venue.orders import LocalOrder, Order, Report
-from oracles.venue.simulation import Driver, Simulation
+from tests.oracles.venue.account import Account
+from tests.oracles.venue.book import Book
+from tests.oracles.venue.events import BookMessage, Event, Funding, Gap, Mark, Trade
+from tests.oracles.venue.models import QUEUES, Constant, FeedProportional, Fees, Market, Queue, Table
+from tests.oracles.venue.orders import LocalOrder, Order, Report
+from tests.oracles.venue.simulation import Driver, Simulation
 
 __all__ = [
     "QUEUES", "Account", "Book", "BookMessage", "Constant", "Driver", "Event", "FeedProportional", "Fees", "Funding",

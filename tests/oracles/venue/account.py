@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from oracles.venue.models import Market
+from tests.oracles.venue.models import Market
 
 SCALE = 10**8
 

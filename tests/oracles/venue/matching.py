@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from oracles.venue.account import SCALE, Account
-from oracles.venue.book import Book
-from oracles.venue.events import BookMessage, Trade
-from oracles.venue.models import Market, half_away
-from oracles.venue.orders import OVER, Order, Report
+from tests.oracles.venue.account import SCALE, Account
+from tests.oracles.venue.book import Book
+from tests.oracles.venue.events import BookMessage, Trade
+from tests.oracles.venue.models import Market, half_away
+from tests.oracles.venue.orders import OVER, Order, Report
 
 STOPS = ("stop-market", "stop-limit", "trailing-stop")
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from oracles.venue.account import Account
-from oracles.venue.book import Book
-from oracles.venue.events import BookMessage, Event, Funding, Gap, Mark, Trade
-from oracles.venue.matching import Venue
-from oracles.venue.models import Market
-from oracles.venue.orders import OVER, LocalOrder, Order, Report
+from tests.oracles.venue.account import Account
+from tests.oracles.venue.book import Book
+from tests.oracles.venue.events import BookMessage, Event, Funding, Gap, Mark, Trade
+from tests.oracles.venue.matching import Venue
+from tests.oracles.venue.models import Market
+from tests.oracles.venue.orders import OVER, LocalOrder, Order, Report
 
 LOCAL_DATA, ANSWER, VENUE_DATA, REQUEST, TIMER = range(5)
 

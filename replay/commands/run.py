@@ -1,0 +1,174 @@
+"""`replay run`: one strategy over recordings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from replay.errors import ConfigError
+from replay.terminal import ProgressLine
+
+if TYPE_CHECKING:
+    from replay.commands import Subparsers
+    from replay.engine import Progress
+    from replay.results import Result
+    from replay.strategy import Strategy
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Describe the command to argparse."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run a strategy over recordings",
+        description="Replay recordings through a Strategy and print fills, P&L, fees and the quality of the data.",
+    )
+    parser.add_argument("--strategy", required=True, metavar="MODULE:CLASS", help="strategies.market_maker:MarketMaker")
+    parser.add_argument("--data", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, plain or gzip")
+    parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote them: binance-usdm, …")
+    parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
+    add_model_arguments(parser)
+    parser.add_argument("--fills", type=int, default=10, metavar="N", help="list the last N fills (default 10)")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.set_defaults(run=run)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The models that a command line can set; all others are set from Python."""
+    parser.add_argument("--latency", default="10000,10000", metavar="ENTRY,RESPONSE", help="µs (default 10000,10000)")
+    parser.add_argument("--fees", default="0.0002,0.0005", metavar="MAKER,TAKER", help="rates (default 0.0002,0.0005)")
+    parser.add_argument(
+        "--queue", default="risk-averse", metavar="MODEL", help="risk-averse, power:N, log (default risk-averse)"
+    )
+    parser.add_argument("--execution", default="partial", metavar="MODEL", help="partial or full (default partial)")
+    parser.add_argument("--slippage-bps", type=float, default=0.0, metavar="BPS", help="on taking fills (default 0)")
+    parser.add_argument("--batch-rows", type=int, default=32_768, help=argparse.SUPPRESS)
+
+
+def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The model arguments as keyword arguments of `Replay`.  Raises ConfigError naming the argument."""
+    from replay.models import BpsSlippage, ConstantLatency, LogProbQueue, MakerTaker, PowerProbQueue, RiskAverseQueue
+
+    entry, response = _pair("--latency", arguments.latency, int)
+    maker, taker = _pair("--fees", arguments.fees, str)
+    kind, _, exponent = arguments.queue.partition(":")
+    queue: Any
+    if kind == "risk-averse" and not exponent:
+        queue = RiskAverseQueue()
+    elif kind == "log" and not exponent:
+        queue = LogProbQueue()
+    elif kind == "power":
+        try:
+            queue = PowerProbQueue(float(exponent))
+        except ValueError:
+            raise ConfigError("--queue", arguments.queue, "has no exponent", "write power:3") from None
+    else:
+        raise ConfigError("--queue", arguments.queue, "is no queue model", "known: risk-averse, power:N, log")
+    return {
+        "latency": ConstantLatency(entry, response),
+        "fees": MakerTaker(maker, taker),
+        "queue": queue,
+        "execution": arguments.execution,
+        "slippage": BpsSlippage(arguments.slippage_bps),
+        "batch_rows": arguments.batch_rows,
+    }
+
+
+def _pair(name: str, text: str, kind: type) -> tuple[Any, Any]:
+    parts = text.split(",")
+    try:
+        values = tuple(kind(part) for part in parts)
+    except ValueError:
+        values = ()
+    if len(values) != 2:
+        raise ConfigError(name, text, "is not a pair of numbers", f"for example {name} 10000,10000")
+    return values[0], values[1]
+
+
+def load_strategy(name: str, parameters: list[str]) -> Strategy:
+    """The strategy `module:Class` with `k=v` parameters.  ConfigError says which part is wrong."""
+    import importlib
+    import inspect
+
+    from replay.errors import did_you_mean
+    from replay.strategy import Strategy
+
+    module_name, _, class_name = name.partition(":")
+    if not module_name or not class_name:
+        raise ConfigError("--strategy", name, "is not MODULE:CLASS", "for example strategies.market_maker:MarketMaker")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise ConfigError("--strategy", name, f"there is no module {error.name!r}",
+                          "run from the folder that contains it") from None  # fmt: skip
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, Strategy)):
+        classes = [
+            n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Strategy) and c is not Strategy
+        ]
+        raise ConfigError(
+            "--strategy", name, f"{module_name} has no Strategy of that name", did_you_mean(class_name, classes)
+        )
+    chosen = {}
+    for parameter in parameters:
+        key, equals, value = parameter.partition("=")
+        if not equals:
+            raise ConfigError("--param", parameter, "is not K=V")
+        chosen[key] = value
+    strategy: Strategy = found(**chosen)
+    return strategy
+
+
+def say_when_compiling() -> None:
+    """Tell a person why nothing happens for a minute, the first time."""
+    from replay.kernel.jit import is_compiled
+
+    if not is_compiled("advance"):
+        print("compiling the engine, once for this installation: about a minute …", file=sys.stderr, flush=True)
+
+
+def progress_to(line: ProgressLine) -> Progress:
+    """Show rows, simulated time and fills on the line."""
+    from replay.units import iso_from_us
+
+    return lambda rows, time_us, fills: line.show(f"{rows:,} rows   {iso_from_us(time_us)[:19]}   {fills:,} fills")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run and print.  Raises ConfigError, DataError or StrategyError."""
+    settings = model_settings(arguments)
+    strategy = load_strategy(arguments.strategy, arguments.param)
+    from replay.engine import Replay
+
+    with ProgressLine(sys.stderr) as line:
+        line.show("reading …")
+        replay = Replay.from_files(arguments.data, adapter=arguments.adapter, progress=progress_to(line), **settings)
+        say_when_compiling()
+        result = replay.run(strategy)
+    if arguments.json:
+        print(result.to_json())
+    else:
+        print_result(result, arguments.fills)
+    return 0
+
+
+def print_result(result: Result, fills: int) -> None:
+    """Quality of the data, the last fills and the summary."""
+    print("Data")
+    for text in result.quality.lines():
+        print("  " + text)
+    table = result.fills_table()
+    if table and fills > 0:
+        print(f"\nLast {min(fills, len(table))} of {len(table):,} fills (venue time)")
+        for row in table[-fills:]:
+            print(
+                f"  {row['time']}  {row['instrument']:<24}{row['side']:<5}{row['size']:>10} @ {row['price']:<12}"
+                f"{row['role']:<6} by {row['cause']:<8} fee {row['fee']:.6g}"
+            )
+    print()
+    print(result.summary())

@@ -1,0 +1,153 @@
+"""What leaves the venue: answers, fills and equity samples.
+
+An answer carries the order's state at the moment when it was sent; the strategy learns of it `response` later, never
+before an earlier answer.
+"""
+
+from __future__ import annotations
+
+from replay.kernel.account import add_fee, book_fill, equity_of, fill_fee, mark_of, scaled_money
+from replay.kernel.agenda import PHASE_ANSWER, agenda_push
+from replay.kernel.codes import DO_ANSWER, FILLED, GONE, PARTLY_FILLED, R_NONE
+from replay.kernel.jit import kernel
+from replay.kernel.latency import response_us
+from replay.kernel.orders import BOOKS_EACH
+from replay.units import SCALE
+
+
+@kernel(entry=False)
+def answer(st, at, status, request, reason):
+    """Send the order's state as it is now back to the strategy; returns the agenda item for the caller to complete."""
+    run, order = st.run, st.orders[at]
+    slot = st.slots[order["slot"]]
+    inst = st.instruments[order["instrument"]]
+    now = run[0]["now"]
+    due = now + response_us(slot, st.tables, now, inst["feed_us"])
+    if due < slot["last_answer"]:
+        due = slot["last_answer"]
+    slot["last_answer"] = due
+    index = agenda_push(run, st.heap, st.items, due, PHASE_ANSWER)
+    item = st.items[index]
+    item["kind"] = DO_ANSWER
+    item["strategy"] = slot["strategy"]
+    item["slot"] = order["slot"]
+    item["order"] = at
+    item["id"] = order["id"]
+    item["status"] = status
+    item["ticks"] = order["ticks"]
+    item["lots"] = order["lots"]
+    item["leaves"] = order["leaves"]
+    item["filled"] = order["filled"]
+    item["exec_lots"] = 0
+    item["exec_ticks"] = 0
+    item["exch_ts"] = now
+    item["reason"] = reason
+    item["maker"] = 0
+    item["fill"] = -1
+    item["request"] = request
+    order["in_flight"] += 1
+    order["exch_ts"] = now
+    return due, index
+
+
+@kernel(entry=False)
+def finish(st, at, status, request, reason):
+    """The order is over at the venue; its answer says how."""
+    order = st.orders[at]
+    order["venue_state"] = GONE
+    st.slots[order["slot"]]["live"] -= 1
+    answer(st, at, status, request, reason)
+
+
+@kernel(entry=False)
+def execute(st, at, lots, ticks, slippage_ticks, maker, request, cause):
+    """`lots` of the order trade at `ticks` (slippage included); books the venue side and sends the answer."""
+    run, order = st.run, st.orders[at]
+    slot = st.slots[order["slot"]]
+    inst = st.instruments[order["instrument"]]
+    order["leaves"] -= lots
+    order["filled"] += lots
+    hi, lo, f = fill_fee(slot, st.tables, inst, maker, ticks, lots)
+    book_fill(slot, inst["payoff"], order["side"], ticks, lots)
+    add_fee(slot, hi, lo, f)
+    status = FILLED if order["leaves"] == 0 else PARTLY_FILLED
+    if status == FILLED:
+        order["venue_state"] = GONE
+        slot["live"] -= 1
+    due, index = answer(st, at, status, request, R_NONE)
+    item = st.items[index]
+    item["exec_lots"] = lots
+    item["exec_ticks"] = ticks
+    item["maker"] = maker
+    item["fee_hi"], item["fee_lo"], item["fee_f"] = hi, lo, f
+    n = run[0]["fills_n"]
+    run[0]["fills_n"] = n + 1
+    item["fill"] = n
+    fill = st.fills[n]
+    fill["order_id"] = order["id"]
+    fill["strategy"] = slot["strategy"]
+    fill["instrument"] = order["instrument"]
+    fill["exch_ts"] = run[0]["now"]
+    fill["local_ts"] = due
+    fill["ticks"] = ticks
+    fill["lots"] = lots
+    fill["side"] = order["side"]
+    fill["maker"] = maker
+    fill["front"] = order["front"]
+    fill["cause"] = cause
+    fill["cause_seq"] = inst["cause_seq"]
+    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
+    fill["fee"] = scaled_money(hi, lo, float(SCALE)) * unit + f
+    fill["slippage_ticks"] = slippage_ticks
+    fill["position"] = slot["position"]
+    sample_equity(st, slot["strategy"])
+
+
+@kernel(entry=False)
+def sample_equity(st, strategy):
+    """One equity row for each settlement currency in which the strategy has an account."""
+    run = st.run
+    first = st.strategies[strategy]["first_slot"]
+    count = run[0]["instruments"]
+    for k in range(count):
+        currency = st.instruments[k]["currency"]
+        seen = 0
+        for j in range(k):
+            if st.instruments[j]["currency"] == currency:
+                seen = 1
+        if seen == 0:
+            sample_currency(st, strategy, first, count, currency)
+
+
+@kernel(entry=False)
+def sample_currency(st, strategy, first, count, currency):
+    """Equity of the strategy over all instruments that settle in `currency`, at the venue's marks."""
+    value = 0.0
+    fees = 0.0
+    funding = 0.0
+    valid = 1
+    position = 0
+    for j in range(count):
+        inst = st.instruments[j]
+        slot = st.slots[first + j]
+        if inst["currency"] != currency or (slot["fills"] == 0 and slot["position"] == 0):
+            continue
+        mark = mark_of(inst, st.books[j * BOOKS_EACH])
+        if mark == 0:
+            valid = 0
+            mark = inst["tick_scaled"]
+        if inst["venue_valid"] == 0:
+            valid = 0
+        value += equity_of(slot, inst, mark)
+        position += abs(slot["position"])
+    n = st.run[0]["equity_n"]
+    st.run[0]["equity_n"] = n + 1
+    row = st.equity[n]
+    row["ts"] = st.run[0]["now"]
+    row["strategy"] = strategy
+    row["currency"] = currency
+    row["value"] = value
+    row["position"] = position
+    row["fees"] = fees
+    row["funding"] = funding
+    row["valid"] = valid

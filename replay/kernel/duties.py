@@ -1,0 +1,401 @@
+"""What the simulation has planned: requests that reach the venue, answers, timers, settlements, samples."""
+
+from __future__ import annotations
+
+from replay.kernel.account import add_fee_local, book_fill_local, funding_due, mark_of, scaled_money
+from replay.kernel.agenda import PHASE_ANSWER, PHASE_REQUEST, PHASE_TIMER, agenda_free, agenda_push
+from replay.kernel.answers import answer, finish, sample_equity
+from replay.kernel.book import NO_ASK, NO_BID, book_lots, book_next
+from replay.kernel.codes import (
+    ABSENT,
+    CALLBACK,
+    CANCELLED,
+    DO_ANSWER,
+    DO_CANCEL,
+    DO_EXPIRE,
+    DO_FUNDING_SEEN,
+    DO_MODIFY,
+    DO_NEW,
+    DO_SAMPLE,
+    DO_TIMER,
+    DO_TRIGGERED,
+    EXPIRED,
+    FILLED,
+    GO_ON,
+    GTD,
+    HELD,
+    LIVE,
+    MARKET,
+    NEED_ROOM,
+    ON_FILL,
+    ON_ORDER,
+    ON_TIMER,
+    PARTLY_FILLED,
+    R_EXPIRED,
+    R_NONE,
+    R_UNKNOWN_ORDER,
+    REQUEST_CANCEL,
+    REQUEST_MODIFY,
+    REQUEST_NEW,
+    REQUEST_NONE,
+    RESERVE,
+    RESTING,
+    ROOM_BOOK,
+    ROOM_ITEMS,
+    ROOM_TAKEN,
+    STOP_LIMIT,
+    STOP_MARKET,
+    TRAILING_STOP,
+    WATCHING,
+)
+from replay.kernel.exact import carried
+from replay.kernel.jit import kernel
+from replay.kernel.matching import accept
+from replay.kernel.orders import (
+    BOOKS_EACH,
+    find_order,
+    forget_order,
+    release_price,
+    reserve_price,
+    unrest_order,
+    unwatch_order,
+    watch_order,
+)
+from replay.kernel.venue_view import FAR, reaches
+from replay.kernel.waiting import check_stops, watch_level
+from replay.units import SCALE
+
+
+@kernel(entry=False)
+def drains(kind):
+    """Whether something planned still happens after the last market event: requests under way and their answers."""
+    return kind in (DO_ANSWER, DO_NEW, DO_CANCEL, DO_MODIFY, DO_TRIGGERED, DO_FUNDING_SEEN)
+
+
+@kernel(entry=False)
+def forget_retired(st):
+    """Orders that ended before the last callback returned are forgotten now."""
+    run = st.run
+    for k in range(run[0]["retired_n"]):
+        at = st.retired[k]
+        if st.orders[at]["id"] > 0:
+            forget_order(run, st.orders, st.slots, at)
+    run[0]["retired_n"] = 0
+
+
+@kernel(entry=False)
+def reserve_for(st, index, kind):
+    """Room in our own books for what the order at the root of the agenda may need."""
+    item = st.items[index]
+    order = st.orders[item["order"]]
+    instrument = order["instrument"]
+    slot = st.slots[order["slot"]]
+    b = instrument * BOOKS_EACH
+    side = order["side"]
+    ticks = item["ticks"] if kind == DO_MODIFY else order["ticks"]
+    lots = item["lots"] if kind == DO_MODIFY else order["leaves"]
+    market = order["kind"] in (MARKET, STOP_MARKET, TRAILING_STOP)
+    if not market and reserve_price(st.books, st.cells, b + 2, side, ticks) < 0:
+        st.run[0]["out_room"] = ROOM_BOOK
+        st.run[0]["out_source"] = b + 2
+        return NEED_ROOM
+    if slot["consume"] == 0:
+        return GO_ON
+    limit = side * FAR if market else ticks
+    best = st.books[b]["ask_ticks"] if side > 0 else st.books[b]["bid_ticks"]
+    found = 0
+    levels = 0
+    while found < lots and reaches(side, limit, best):
+        found += book_lots(st.books, st.cells, b, -side, best)
+        levels += 1
+        if reserve_price(st.books, st.cells, b + 3, -side, best) < 0:
+            st.run[0]["out_room"] = ROOM_BOOK
+            st.run[0]["out_source"] = b + 3
+            return NEED_ROOM
+        best = book_next(st.books, st.cells, b, -side, best)
+    if st.run[0]["taken_n"] + levels > len(st.taken):
+        st.run[0]["out_room"] = ROOM_TAKEN
+        return NEED_ROOM
+    if levels > RESERVE // 2 and st.run[0]["free_items"] < 2 * levels + RESERVE:
+        st.run[0]["out_room"] = ROOM_ITEMS
+        return NEED_ROOM
+    return GO_ON
+
+
+@kernel(entry=False)
+def release_reserved(st, instrument, side, ticks):
+    """Give back the prices that were reserved and not used."""
+    b = instrument * BOOKS_EACH
+    release_price(st.books, st.cells, b + 2, side, ticks)
+    taken = b + 3
+    empty = NO_BID if side < 0 else NO_ASK
+    level = st.books[taken]["bid_ticks"] if side < 0 else st.books[taken]["ask_ticks"]
+    while level != empty:
+        following = book_next(st.books, st.cells, taken, -side, level)
+        release_price(st.books, st.cells, taken, -side, level)
+        level = following
+
+
+@kernel(entry=False)
+def do_new(st, index):
+    """A new order reaches the venue."""
+    at = st.items[index]["order"]
+    order = st.orders[at]
+    order["in_flight"] -= 1
+    if order["kind"] in (STOP_MARKET, STOP_LIMIT, TRAILING_STOP):
+        place_stop(st, at)
+    else:
+        accept(st, at, REQUEST_NEW)
+    release_reserved(st, order["instrument"], order["side"], order["ticks"])
+    plan_expiry(st, at)
+
+
+@kernel(entry=False)
+def place_stop(st, at):
+    """A stop order begins to watch; it may trigger at once."""
+    order = st.orders[at]
+    instrument = order["instrument"]
+    if order["kind"] == TRAILING_STOP:
+        level, known = watch_level(st, instrument, order)
+        order["stop_ticks"] = level + order["side"] * order["trail"] if known else order["side"] * FAR
+    watch_order(st.orders, st.instruments, at, WATCHING)
+    answer(st, at, LIVE, REQUEST_NEW, R_NONE)
+    check_stops(st, instrument, order["trigger"])
+
+
+@kernel(entry=False)
+def plan_expiry(st, at):
+    """A GTD order that is still there will be taken out at its time."""
+    order = st.orders[at]
+    if order["tif"] != GTD or order["venue_state"] not in (RESTING, WATCHING, HELD):
+        return
+    index = agenda_push(st.run, st.heap, st.items, max(order["expire_us"], st.run[0]["now"]), PHASE_REQUEST)
+    st.items[index]["kind"] = DO_EXPIRE
+    st.items[index]["order"] = at
+    st.items[index]["id"] = order["id"]
+
+
+@kernel(entry=False)
+def leave_venue(st, at):
+    """Take the order out of whatever list it is in; False when it is not there any more."""
+    order = st.orders[at]
+    if order["venue_state"] == RESTING:
+        unrest_order(st.books, st.cells, st.orders, st.slots, at)
+        return True
+    if order["venue_state"] in (WATCHING, HELD):
+        unwatch_order(st.orders, st.instruments, at)
+        return True
+    return False
+
+
+@kernel(entry=False)
+def do_expire(st, index):
+    """The time of a GTD order has come."""
+    order_id = st.items[index]["id"]
+    at = find_order(st.run, st.orders, order_id)
+    if at < 0:
+        return
+    request = REQUEST_NONE
+    if st.orders[at]["venue_state"] == HELD:
+        request = st.orders[at]["pending_request"]
+    if leave_venue(st, at):
+        finish(st, at, EXPIRED, request, R_EXPIRED)
+
+
+@kernel(entry=False)
+def do_cancel(st, index):
+    """A cancel request reaches the venue."""
+    at = st.items[index]["order"]
+    order = st.orders[at]
+    order["in_flight"] -= 1
+    if leave_venue(st, at):
+        finish(st, at, CANCELLED, REQUEST_CANCEL, R_NONE)
+    else:
+        answer(st, at, order["status"], REQUEST_CANCEL, R_UNKNOWN_ORDER)
+
+
+@kernel(entry=False)
+def do_modify(st, index):
+    """A modify request reaches the venue: `lots` is the new total size.
+
+    Less size at the same price keeps the place in the queue; anything else leaves and is judged as a new order for
+    the new remaining quantity.
+    """
+    item = st.items[index]
+    at = item["order"]
+    order = st.orders[at]
+    ticks, lots = item["ticks"], item["lots"]
+    order["in_flight"] -= 1
+    old_ticks = order["ticks"]
+    leaves = lots - order["filled"]
+    if order["venue_state"] not in (RESTING, WATCHING, HELD):
+        answer(st, at, order["status"], REQUEST_MODIFY, R_UNKNOWN_ORDER)
+    elif leaves <= 0:
+        leave_venue(st, at)
+        order["lots"] = order["filled"]
+        order["leaves"] = 0
+        finish(st, at, CANCELLED, REQUEST_MODIFY, R_NONE)
+    elif order["venue_state"] != RESTING or (ticks == order["ticks"] and leaves <= order["leaves"]):
+        order["ticks"] = ticks
+        order["lots"] = lots
+        order["leaves"] = leaves
+        answer(st, at, PARTLY_FILLED if order["filled"] > 0 else LIVE, REQUEST_MODIFY, R_NONE)
+    else:
+        leave_venue(st, at)
+        order["venue_state"] = ABSENT
+        order["ticks"] = ticks
+        order["lots"] = lots
+        order["leaves"] = leaves
+        accept(st, at, REQUEST_MODIFY)
+    release_reserved(st, order["instrument"], order["side"], ticks)
+    if old_ticks != ticks:
+        release_price(st.books, st.cells, order["instrument"] * BOOKS_EACH + 2, order["side"], old_ticks)
+
+
+@kernel(entry=False)
+def do_triggered(st, index):
+    """A stop that was hit, or an order that was held until the book was valid, is judged."""
+    at = st.items[index]["order"]
+    order = st.orders[at]
+    order["in_flight"] -= 1
+    accept(st, at, order["pending_request"])
+    release_reserved(st, order["instrument"], order["side"], order["ticks"])
+
+
+@kernel(entry=False)
+def do_answer(st, index):
+    """An answer reaches the strategy: local order, local account, log, callbacks."""
+    run, item = st.run, st.items[index]
+    at = item["order"]
+    order = st.orders[at]
+    slot = st.slots[item["slot"]]
+    inst = st.instruments[order["instrument"]]
+    order["in_flight"] -= 1
+    order["status"] = item["status"] if order["status"] not in (FILLED, CANCELLED) else order["status"]
+    order["l_ticks"] = item["ticks"]
+    order["l_lots"] = item["lots"]
+    order["l_leaves"] = item["leaves"]
+    order["l_filled"] = item["filled"]
+    order["reason"] = item["reason"]
+    if item["request"] != REQUEST_NONE and item["request"] == order["pending"]:
+        order["pending"] = REQUEST_NONE
+    kinds = ON_ORDER
+    if item["exec_lots"] > 0:
+        book_fill_local(slot, inst["payoff"], order["side"], item["exec_ticks"], item["exec_lots"])
+        add_fee_local(slot, item["fee_hi"], item["fee_lo"], item["fee_f"])
+        kinds = ON_ORDER | ON_FILL
+    log_answer(st, index, at)
+    if order["status"] >= FILLED:
+        if slot["liquidating"] == order["id"]:
+            slot["liquidating"] = 0
+        if order["in_flight"] == 0:
+            st.retired[run[0]["retired_n"]] = at
+            run[0]["retired_n"] += 1
+    run[0]["out_kinds"] = kinds & run[0]["wanted"]
+    run[0]["out_instrument"] = order["instrument"]
+    run[0]["out_strategy"] = item["strategy"]
+    run[0]["out_order"] = at
+    if kinds & run[0]["wanted"]:
+        return CALLBACK
+    forget_retired(st)
+    return GO_ON
+
+
+@kernel(entry=False)
+def log_answer(st, index, at):
+    """One row of the order log: what the strategy has just learnt."""
+    item, order = st.items[index], st.orders[at]
+    n = st.run[0]["log_n"]
+    st.run[0]["log_n"] = n + 1
+    st.run[0]["out_log"] = n
+    row = st.log[n]
+    row["local_ts"] = st.run[0]["now"]
+    row["strategy"] = item["strategy"]
+    row["instrument"] = order["instrument"]
+    row["order_id"] = order["id"]
+    row["side"] = order["side"]
+    row["status"] = order["status"]
+    row["request"] = item["request"]
+    row["ticks"] = item["ticks"]
+    row["lots"] = item["lots"]
+    row["leaves"] = item["leaves"]
+    row["filled"] = item["filled"]
+    row["exec_lots"] = item["exec_lots"]
+    row["exec_ticks"] = item["exec_ticks"]
+    row["exch_ts"] = item["exch_ts"]
+    row["req_ts"] = order["req_ts"]
+    row["tif"] = order["tif"]
+    row["kind"] = order["kind"]
+    row["maker"] = item["maker"]
+    row["reason"] = item["reason"]
+    inst = st.instruments[order["instrument"]]
+    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
+    row["fee"] = 0.0
+    row["answer"] = 1
+    if item["exec_lots"] > 0:
+        row["fee"] = scaled_money(item["fee_hi"], item["fee_lo"], float(SCALE)) * unit + item["fee_f"]
+
+
+@kernel(entry=False)
+def do_timer(st, index):
+    """A timer: plan the next turn, call the strategy."""
+    run, item = st.run, st.items[index]
+    strategy, interval, tag = item["strategy"], item["interval"], item["id"]
+    agenda_free(run, st.items, index)
+    if interval > 0:
+        following = agenda_push(run, st.heap, st.items, run[0]["now"] + interval, PHASE_TIMER)
+        st.items[following]["kind"] = DO_TIMER
+        st.items[following]["strategy"] = strategy
+        st.items[following]["interval"] = interval
+        st.items[following]["id"] = tag
+    run[0]["out_kinds"] = ON_TIMER
+    run[0]["out_strategy"] = strategy
+    run[0]["out_id"] = tag
+    return CALLBACK if run[0]["wanted"] & ON_TIMER else GO_ON
+
+
+@kernel(entry=False)
+def do_sample(st, index):
+    """Equity of every strategy on the fixed grid."""
+    run = st.run
+    agenda_free(run, st.items, index)
+    for k in range(run[0]["strategies"]):
+        sample_equity(st, k)
+    following = agenda_push(run, st.heap, st.items, run[0]["now"] + run[0]["sample_us"], PHASE_TIMER)
+    st.items[following]["kind"] = DO_SAMPLE
+
+
+@kernel(entry=False)
+def do_funding(st, index):
+    """Funding settlement at the venue: every position pays lots · multiplier · mark · rate."""
+    run = st.run
+    instrument = st.items[index]["order"]
+    inst = st.instruments[instrument]
+    mark = mark_of(inst, st.books[instrument * BOOKS_EACH])
+    if mark == 0:
+        return
+    for k in range(run[0]["strategies"]):
+        slot_index = st.strategies[k]["first_slot"] + instrument
+        slot = st.slots[slot_index]
+        if slot["position"] == 0:
+            continue
+        hi, lo, f = funding_due(inst, slot["position"], mark, inst["rate"])
+        slot["funding_hi"], slot["funding_lo"] = carried(slot["funding_hi"] + hi, slot["funding_lo"] + lo)
+        slot["funding_f"] += f
+        seen = agenda_push(run, st.heap, st.items, run[0]["now"] + max(inst["feed_us"], 0), PHASE_ANSWER)
+        item = st.items[seen]
+        item["kind"] = DO_FUNDING_SEEN
+        item["slot"] = slot_index
+        item["amount_hi"], item["amount_lo"], item["amount_f"] = hi, lo, f
+        sample_equity(st, k)
+
+
+@kernel(entry=False)
+def do_funding_seen(st, index):
+    """The strategy's account learns of a settlement."""
+    item = st.items[index]
+    slot = st.slots[item["slot"]]
+    slot["l_funding_hi"], slot["l_funding_lo"] = carried(
+        slot["l_funding_hi"] + item["amount_hi"], slot["l_funding_lo"] + item["amount_lo"]
+    )
+    slot["l_funding_f"] += item["amount_f"]

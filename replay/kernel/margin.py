@@ -1,0 +1,139 @@
+"""What the venue will not take, and how much margin an account has free.
+
+Margin is a fraction of notional at the mark.  A new order must be carried in the worst case of position and open
+orders; maintenance counts positions only.
+"""
+
+from __future__ import annotations
+
+from replay.kernel.account import equity_of, mark_of
+from replay.kernel.book import NO_ASK, NO_BID, book_next
+from replay.kernel.codes import (
+    INVERSE,
+    MARKET,
+    R_MARGIN,
+    R_MIN_NOTIONAL,
+    R_NONE,
+    R_REDUCE_ONLY,
+    REDUCE_ONLY,
+    SPOT,
+    SYSTEM,
+)
+from replay.kernel.jit import kernel
+from replay.kernel.orders import BOOKS_EACH, list_head
+from replay.kernel.venue_view import FAR
+from replay.units import SCALE
+
+
+@kernel(entry=False)
+def refuse_new(st, at):
+    """The reason why the venue will not take the order, or 0: minimum notional, holdings, reduce-only, margin.
+
+    Reduce-only orders are cut to the position, as the venues do.
+    """
+    order = st.orders[at]
+    slot = st.slots[order["slot"]]
+    inst = st.instruments[order["instrument"]]
+    if order["flags"] & SYSTEM:
+        return R_NONE
+    mark = mark_of(inst, st.books[order["instrument"] * BOOKS_EACH])
+    price = order["ticks"] * inst["tick"]
+    if order["kind"] == MARKET or abs(order["ticks"]) >= FAR:
+        price = mark / SCALE
+    size = order["leaves"] * inst["lot"] * inst["multiplier"]
+    notional = size if inst["payoff"] == INVERSE else size * price
+    if slot["min_notional"] > 0.0 and notional < slot["min_notional"]:
+        return R_MIN_NOTIONAL
+    if order["flags"] & REDUCE_ONLY:
+        closable = -order["side"] * slot["position"]
+        if closable <= 0:
+            return R_REDUCE_ONLY
+        if order["leaves"] > closable:
+            order["lots"] -= order["leaves"] - closable
+            order["leaves"] = closable
+    if inst["payoff"] == SPOT and slot["borrow"] == 0 and order["side"] < 0:
+        promised = open_lots(st, order["slot"], -1)
+        if order["leaves"] + promised > slot["position"]:
+            return R_MARGIN
+    if slot["initial_scaled"] > 0 and not margin_allows(st, at, mark):
+        return R_MARGIN
+    return R_NONE
+
+
+@kernel(entry=False)
+def open_lots(st, slot_index, side):
+    """Lots of this slot's resting orders on one side."""
+    total = 0
+    instrument = st.slots[slot_index]["instrument"]
+    b = instrument * BOOKS_EACH + 2
+    empty = NO_BID if side > 0 else NO_ASK
+    ticks = st.books[b]["bid_ticks"] if side > 0 else st.books[b]["ask_ticks"]
+    while ticks != empty:
+        head = list_head(st.books, st.cells, b, side, ticks)
+        at = head
+        while at >= 0:
+            if st.orders[at]["slot"] == slot_index:
+                total += st.orders[at]["leaves"]
+            at = st.orders[at]["next"]
+            if at == head:
+                break
+        ticks = book_next(st.books, st.cells, b, side, ticks)
+    return total
+
+
+@kernel(entry=False)
+def margin_of(st, slot_index, lots, mark, rate):
+    """Margin in the settlement currency that `lots` need at `mark` (1/SCALE) and `rate` (1/SCALE)."""
+    slot = st.slots[slot_index]
+    inst = st.instruments[slot["instrument"]]
+    size = abs(lots) * inst["lot"] * inst["multiplier"]
+    if mark == 0:
+        return 0.0
+    if inst["payoff"] == INVERSE:
+        return size / (mark / SCALE) * (rate / SCALE)
+    return size * (mark / SCALE) * (rate / SCALE)
+
+
+@kernel(entry=False)
+def free_margin(st, strategy, currency, maintenance):
+    """Deposit and equity of the strategy in `currency` less the margin of its positions and resting orders."""
+    first = st.strategies[strategy]["first_slot"]
+    free = st.strategies[strategy]["deposit"]
+    for j in range(st.run[0]["instruments"]):
+        inst = st.instruments[j]
+        if inst["currency"] != currency:
+            continue
+        slot = st.slots[first + j]
+        mark = mark_of(inst, st.books[j * BOOKS_EACH])
+        if mark == 0:
+            continue
+        free += equity_of(slot, inst, mark)
+        if maintenance != 0:
+            free -= margin_of(st, first + j, slot["position"], mark, slot["maintenance_scaled"])
+        else:
+            longest = slot["position"] + open_lots(st, first + j, 1)
+            shortest = slot["position"] - open_lots(st, first + j, -1)
+            worst = max(abs(longest), abs(shortest))
+            free -= margin_of(st, first + j, worst, mark, slot["initial_scaled"])
+    return free
+
+
+@kernel(entry=False)
+def margin_allows(st, at, mark):
+    """Whether free margin covers what the order adds to the worst case of position and open orders."""
+    order = st.orders[at]
+    slot = st.slots[order["slot"]]
+    inst = st.instruments[order["instrument"]]
+    side = order["side"]
+    longest = slot["position"] + open_lots(st, order["slot"], 1)
+    shortest = slot["position"] - open_lots(st, order["slot"], -1)
+    before = max(abs(longest), abs(shortest))
+    if side > 0:
+        longest += order["leaves"]
+    else:
+        shortest -= order["leaves"]
+    after = max(abs(longest), abs(shortest))
+    if after <= before:
+        return True
+    free = free_margin(st, slot["strategy"], inst["currency"], 0)
+    return margin_of(st, order["slot"], after - before, mark, slot["initial_scaled"]) <= free

@@ -1,0 +1,173 @@
+"""Market data at the venue: books, prints, marks, funding, gaps, and what they do to our orders."""
+
+from __future__ import annotations
+
+from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, MARK, SNAPSHOT, TRADE
+from replay.kernel.agenda import PHASE_REQUEST, PHASE_VENUE, agenda_push
+from replay.kernel.book import book_clear, book_set
+from replay.kernel.codes import (
+    DO_FUNDING,
+    DO_NEW,
+    GO_ON,
+    IOC,
+    MARKET,
+    NEED_ROOM,
+    REQUEST_NEW,
+    ROOM_BOOK,
+    SYSTEM,
+    TRIGGER_LAST,
+    TRIGGER_MARK,
+    TRIGGER_TOUCH,
+)
+from replay.kernel.jit import kernel
+from replay.kernel.margin import free_margin
+from replay.kernel.matching import level_changed, printed, resynchronise, touch_moved
+from replay.kernel.orders import BOOKS_EACH, new_order, own_order
+from replay.kernel.venue_view import forget_all_taken, forget_taken
+from replay.kernel.waiting import check_stops, release_held
+
+
+@kernel(entry=False)
+def venue_message(st, at):
+    """One venue message, whole.  NEED_ROOM leaves the message to be begun again: setting a level twice is harmless."""
+    row = st.rows[at]
+    instrument = row["instrument"]
+    inst = st.instruments[instrument]
+    kind = row["kind"]
+    inst["cause_seq"] = row["seq"]
+    if kind == BOOK:
+        return venue_book_message(st, at, instrument, inst)
+    if kind == TRADE:
+        inst["last_ticks"] = row["price"]
+        if st.run[0]["live_orders"] > 0:
+            printed(st, instrument, row["side"], row["price"], row["qty"])
+            check_stops(st, instrument, TRIGGER_LAST)
+    elif kind == MARK:
+        inst["mark"] = row["value"]
+        inst["mark_fed"] = 1
+        mark_moved(st, instrument)
+        if (row["flags"] & LAST) == 0:
+            venue_funding(st, at + 1, inst)
+    elif kind == FUNDING:
+        venue_funding(st, at, inst)
+    elif kind == GAP:
+        if inst["venue_valid"] != 0:
+            inst["blind_since"] = row["exch_ts"]
+        inst["venue_valid"] = 0
+        inst["gaps"] += 1
+    return GO_ON
+
+
+@kernel(entry=False)
+def venue_book_message(st, at, instrument, inst):
+    """Levels one by one, then what the new book means for resting orders."""
+    b = instrument * BOOKS_EACH
+    books, cells = st.books, st.cells
+    snapshot = st.rows[at]["flags"] & SNAPSHOT
+    own_bids = books[b + 2]["bids"] > 0
+    own_asks = books[b + 2]["asks"] > 0
+    any_taken = books[b + 3]["bids"] + books[b + 3]["asks"] > 0
+    while True:
+        row = st.rows[at]
+        if row["flags"] & CLEAR:
+            book_clear(books, cells, b)
+            if any_taken:
+                forget_all_taken(st, instrument)
+                any_taken = False
+        side = row["side"]
+        if side != 0:
+            before = book_set(books, cells, b, side, row["price"], row["qty"])
+            if before < 0:
+                st.run[0]["out_room"] = ROOM_BOOK
+                st.run[0]["out_source"] = b
+                return NEED_ROOM
+            if any_taken:
+                forget_taken(st, instrument, side, row["price"])
+            if snapshot == 0 and (own_bids if side > 0 else own_asks) and inst["venue_valid"] != 0:
+                level_changed(st, instrument, side, row["price"], before, row["qty"])
+        if row["flags"] & LAST:
+            break
+        at += 1
+    if snapshot != 0:
+        if inst["venue_valid"] == 0:
+            if inst["venue_seen"] != 0:
+                inst["blind_us"] += row["exch_ts"] - inst["blind_since"]
+            inst["venue_valid"] = 1
+            inst["venue_seen"] = 1
+            release_held(st, instrument)
+        resynchronise(st, instrument, 1)
+        resynchronise(st, instrument, -1)
+    if inst["venue_valid"] != 0:
+        if own_asks:
+            touch_moved(st, instrument, 1)
+        if own_bids:
+            touch_moved(st, instrument, -1)
+        if inst["watch_head"] >= 0:
+            check_stops(st, instrument, TRIGGER_TOUCH)
+            if inst["mark_fed"] == 0:
+                check_stops(st, instrument, TRIGGER_MARK)
+    return GO_ON
+
+
+@kernel(entry=False)
+def venue_funding(st, at, inst):
+    """A funding announcement: the rate of the period that ends at `seq`; the settlement is planned once."""
+    row = st.rows[at]
+    due = row["seq"]
+    if due > inst["funding_booked"] and due >= st.run[0]["now"]:
+        index = agenda_push(st.run, st.heap, st.items, due, PHASE_VENUE)
+        st.items[index]["kind"] = DO_FUNDING
+        st.items[index]["order"] = row["instrument"]
+        inst["funding_booked"] = due
+    inst["next_funding"] = due
+    inst["rate"] = row["value"]
+
+
+@kernel(entry=False)
+def mark_moved(st, instrument):
+    """Stops on the mark price, and the maintenance margin of every account in the instrument."""
+    inst = st.instruments[instrument]
+    if inst["watch_head"] >= 0:
+        check_stops(st, instrument, TRIGGER_MARK)
+    if st.run[0]["margin_used"] == 0:
+        return
+    for k in range(st.run[0]["strategies"]):
+        slot_index = st.strategies[k]["first_slot"] + instrument
+        slot = st.slots[slot_index]
+        if slot["maintenance_scaled"] == 0 or slot["position"] == 0 or slot["liquidating"] != 0:
+            continue
+        if free_margin(st, k, inst["currency"], 1) < 0.0:
+            liquidate(st, slot_index)
+
+
+@kernel(entry=False)
+def liquidate(st, slot_index):
+    """Close the position at the venue's book with a market order of the simulation itself."""
+    slot = st.slots[slot_index]
+    at = new_order(st.run, st.orders)
+    if at < 0:
+        return
+    order = st.orders[at]
+    order["slot"] = slot_index
+    order["instrument"] = slot["instrument"]
+    order["side"] = -1 if slot["position"] > 0 else 1
+    order["kind"] = MARKET
+    order["tif"] = IOC
+    order["flags"] = SYSTEM
+    order["ticks"] = 0
+    order["lots"] = abs(slot["position"])
+    order["leaves"] = order["lots"]
+    order["l_ticks"] = 0
+    order["l_lots"] = order["lots"]
+    order["l_leaves"] = order["lots"]
+    order["req_ts"] = st.run[0]["now"]
+    order["pending"] = REQUEST_NEW
+    slot["live"] += 1
+    slot["liquidating"] = order["id"]
+    st.strategies[slot["strategy"]]["liquidations"] += 1
+    own_order(st.orders, st.slots, at)
+    index = agenda_push(st.run, st.heap, st.items, st.run[0]["now"], PHASE_REQUEST)
+    st.items[index]["kind"] = DO_NEW
+    st.items[index]["order"] = at
+    st.items[index]["id"] = order["id"]
+    order["in_flight"] += 1

@@ -1,0 +1,119 @@
+"""Orders that wait: stops for their trigger, held orders for a valid book.
+
+They stand in one list per instrument.  What happens to them happens in the request phase of the same microsecond, so
+that it is judged after the market event that caused it.
+"""
+
+from __future__ import annotations
+
+from replay.kernel.account import mark_of
+from replay.kernel.agenda import PHASE_REQUEST, agenda_push
+from replay.kernel.codes import (
+    ABSENT,
+    DO_TRIGGERED,
+    HELD,
+    LIMIT,
+    MARKET,
+    REQUEST_NONE,
+    STOP_LIMIT,
+    TRAILING_STOP,
+    TRIGGER_MARK,
+    TRIGGER_TOUCH,
+    WATCHING,
+)
+from replay.kernel.jit import kernel
+from replay.kernel.orders import BOOKS_EACH, unwatch_order
+
+
+@kernel(entry=False)
+def watch_level(st, instrument, order):
+    """Price in ticks that a stop order compares with its stop, and whether there is one."""
+    inst = st.instruments[instrument]
+    b = instrument * BOOKS_EACH
+    if order["trigger"] == TRIGGER_MARK:
+        mark = mark_of(inst, st.books[b])
+        if order["side"] > 0:
+            return mark // inst["tick_scaled"], mark != 0
+        return -(-mark // inst["tick_scaled"]), mark != 0
+    if order["trigger"] == TRIGGER_TOUCH:
+        if order["side"] > 0:
+            return st.books[b]["ask_ticks"], inst["venue_valid"] != 0 and st.books[b]["ask_lots"] > 0
+        return st.books[b]["bid_ticks"], inst["venue_valid"] != 0 and st.books[b]["bid_lots"] > 0
+    return inst["last_ticks"], inst["last_ticks"] != 0
+
+
+@kernel(entry=False)
+def check_stops(st, instrument, trigger):
+    """Trigger the stop orders that watch `trigger`; a trailing stop follows the best price first."""
+    inst = st.instruments[instrument]
+    head = inst["watch_head"]
+    if head < 0:
+        return
+    left = watch_count(st, head)
+    at = head
+    while left > 0:
+        order = st.orders[at]
+        after = order["next_watch"]
+        if order["venue_state"] == WATCHING and order["trigger"] == trigger:
+            level, known = watch_level(st, instrument, order)
+            if known:
+                side = order["side"]
+                if order["kind"] == TRAILING_STOP:
+                    follow = level + side * order["trail"]
+                    if (side > 0 and follow < order["stop_ticks"]) or (side < 0 and follow > order["stop_ticks"]):
+                        order["stop_ticks"] = follow
+                if (side > 0 and level >= order["stop_ticks"]) or (side < 0 and level <= order["stop_ticks"]):
+                    unwatch_order(st.orders, st.instruments, at)
+                    trigger_order(st, at)
+        at = after
+        left -= 1
+
+
+@kernel(entry=False)
+def watch_count(st, head):
+    """Orders on the waiting list that begins at `head`."""
+    n = 1
+    at = st.orders[head]["next_watch"]
+    while at != head:
+        n += 1
+        at = st.orders[at]["next_watch"]
+    return n
+
+
+@kernel(entry=False)
+def trigger_order(st, at):
+    """A stop was hit: the order is judged like a new one at the same venue time, after the market event."""
+    order = st.orders[at]
+    order["kind"] = LIMIT if order["kind"] == STOP_LIMIT else MARKET
+    order["venue_state"] = ABSENT
+    order["pending_request"] = REQUEST_NONE
+    index = agenda_push(st.run, st.heap, st.items, st.run[0]["now"], PHASE_REQUEST)
+    item = st.items[index]
+    item["kind"] = DO_TRIGGERED
+    item["order"] = at
+    item["id"] = order["id"]
+    order["in_flight"] += 1
+
+
+@kernel(entry=False)
+def release_held(st, instrument):
+    """The book is valid again: held orders are judged now, in the order in which they came."""
+    inst = st.instruments[instrument]
+    head = inst["watch_head"]
+    if head < 0:
+        return
+    left = watch_count(st, head)
+    at = head
+    while left > 0:
+        after = st.orders[at]["next_watch"]
+        if st.orders[at]["venue_state"] == HELD:
+            unwatch_order(st.orders, st.instruments, at)
+            st.orders[at]["venue_state"] = ABSENT
+            index = agenda_push(st.run, st.heap, st.items, st.run[0]["now"], PHASE_REQUEST)
+            item = st.items[index]
+            item["kind"] = DO_TRIGGERED
+            item["order"] = at
+            item["id"] = st.orders[at]["id"]
+            st.orders[at]["in_flight"] += 1
+        at = after
+        left -= 1
