@@ -159,6 +159,18 @@ class Sequencer:
         self.feeds["wants_snapshot"][indices] = 0
         return [self.instruments[i].symbol for i in indices]
 
+    def check(self) -> None:
+        """AssertionError when a ring, a machine or a clock contradicts itself."""
+        for feed, machine, ring in zip(self.feeds, self.machines, self.rings):
+            entries = ring[(feed["head"] + np.arange(feed["kept"])) % len(ring)]
+            assert 0 <= feed["kept"] <= len(ring), "ring holds too many deltas"
+            assert feed["levels_kept"] == (entries["bids"] + entries["asks"]).sum(), "levels of the ring do not add up"
+            assert (np.diff(entries["last_id"]) > 0).all(), "kept deltas are out of order"
+            live = machine["state"] in (gaps.AWAIT_FIRST, gaps.LIVE)
+            assert not (live and feed["kept"]), "a valid book has kept deltas"
+            assert not (live and feed["in_gap"]), "a valid book is in a gap"
+        assert (self.latest <= max(0, self.cursor[0]["last_ts"])).all(), "a venue time lies after its receipt"
+
     def _resize(self, rows: int) -> None:
         if len(self.out) < rows:
             bigger = empty_events(rows)

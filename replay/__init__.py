@@ -43,7 +43,38 @@ _HOME = {
     "TransportError": "replay.errors",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = [
+    "BpsSlippage",
+    "CompileError",
+    "ConfigError",
+    "ConstantLatency",
+    "Context",
+    "DataError",
+    "FeedLatency",
+    "FlatFees",
+    "Instrument",
+    "KernelError",
+    "LogNormalLatency",
+    "LogProbQueue",
+    "MakerTaker",
+    "Margin",
+    "NoSlippage",
+    "PerContractFees",
+    "PowerProbQueue",
+    "QualityReport",
+    "Replay",
+    "ReplayError",
+    "Result",
+    "RiskAverseQueue",
+    "SpreadSlippage",
+    "SquareRootImpact",
+    "Strategy",
+    "StrategyError",
+    "TableLatency",
+    "TieredFees",
+    "TransportError",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from replay.context import Context

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from replay.session import Session
 
 _BUY = 1
-_ROW = struct.Struct("<6qi2h2bhi")
+EVENT_ROW = struct.Struct("<6qi2h2bhi")
+"""The event record as a tuple of its fields."""
+
 _TIF = {"GTC": codes.GTC, "IOC": codes.IOC, "FOK": codes.FOK, "GTD": codes.GTD}
 _TRIGGERS = {"last": codes.TRIGGER_LAST, "mark": codes.TRIGGER_MARK, "touch": codes.TRIGGER_TOUCH}
 
@@ -474,8 +476,3 @@ class Context:
     def reason(code: int) -> str:
         """Name of a refusal: `ctx.reason(-7)` is "insufficient-margin"."""
         return codes.REASONS[-code] if code < 0 else ""
-
-
-def decode_row(event: memoryview) -> tuple[int, ...]:
-    """The event record in `event` (64 bytes) as a tuple of its fields."""
-    return _ROW.unpack_from(event)

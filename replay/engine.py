@@ -187,8 +187,7 @@ class Replay:
     def run_many(self, strategies: Sequence[Strategy]) -> list[Result]:
         """Replay the market once for several strategies, each with its own orders and account."""
         session = self.session(strategies)
-        while session.step():
-            pass
+        session.run()
         return session.results()
 
 

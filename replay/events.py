@@ -14,7 +14,7 @@ One market data row is one 64-byte aligned record, so that a cursor over any mix
 | `source` | index | registration order in the run (the engine fills it in) |
 | `flags` | bits | below |
 | `kind` | code | below |
-| `side` | +1 −1 0 | BOOK, QUOTE: +1 bid, −1 ask; TRADE: aggressor bought / sold; LIQUIDATION: forced buy / sell; 0 none |
+| `side` | +1 −1 0 | BOOK, QUOTE: +1 bid, −1 ask; TRADE: aggressor bought, sold; LIQUIDATION: forced buy, sell |
 
 A venue message is a run of rows with the same `ts` and `exch_ts`; its final row carries `LAST`.  Books are looked at
 only there, so nobody sees a half-applied, crossed book.  A message without levels (it still moves `seq`) is one BOOK

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replay.context import (
+    EVENT_ROW,
     Book,
     Context,
     Fill,
@@ -24,7 +25,6 @@ from replay.context import (
     Timer,
     Trade,
     _Grid,
-    decode_row,
 )
 from replay.errors import ConfigError, KernelError, ReplayError, StrategyError
 from replay.kernel import codes
@@ -160,14 +160,13 @@ class Session:
     def _bind(self) -> None:
         """The arena moved: find everything in it again."""
         self.bytes, self.ints = self.arena.bytes, self.arena.ints
-        self._out = {
-            name: self.arena.word("run", name)
-            for name in ("out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_id", "now")
-        }
-        self._w_kinds, self._w_strategy = self._out["out_kinds"], self._out["out_strategy"]
-        self._event_offset = 8 * self.arena.word("event", "ts")
-        whole_arena = memoryview(self.bytes)  # type: ignore[arg-type]
-        self._event = whole_arena[self._event_offset : self._event_offset + EVENT.itemsize]
+        word = self.arena.word
+        self._w_kinds, self._w_strategy = word("run", "out_kinds"), word("run", "out_strategy")
+        self._w_instrument, self._w_order = word("run", "out_instrument"), word("run", "out_order")
+        self._w_log, self._w_id, self._w_now = word("run", "out_log"), word("run", "out_id"), word("run", "now")
+        self._w_quotes = [word("instruments", "quote_bid", i) for i in range(len(self.instruments))]
+        offset = 8 * word("event", "ts")
+        self._event = memoryview(self.bytes)[offset : offset + EVENT.itemsize]  # type: ignore[arg-type]
         for thing in (*getattr(self, "books", ()), *getattr(self, "contexts", ())):
             thing.bind()
 
@@ -295,6 +294,9 @@ class Session:
         what = int(run["out_room"])
         if what == codes.ROOM_BOOK:
             books, cells = grow_book(self.arena["books"], self.arena["cells"], int(run["out_source"]))
+            if len(cells) == len(self.arena["cells"]):
+                self.arena["books"][:], self.arena["cells"][:] = books, cells
+                return
             self.arena.resize(books=books, cells=cells)
         elif what == codes.ROOM_TAKEN:
             old = len(self.arena["taken"])
@@ -332,6 +334,14 @@ class Session:
 
     def step(self) -> bool:
         """Go on to the next callback and make it; False when the run is over."""
+        return self._go(1)
+
+    def run(self) -> None:
+        """Go on to the end."""
+        while self._go(1_000_000):
+            pass
+
+    def _go(self, callbacks: int) -> bool:
         if self._over:
             return False
         if not self._started:
@@ -340,9 +350,15 @@ class Session:
         while True:
             code = advance(self.bytes)
             if code == codes.CALLBACK:
-                self._dispatch()
-                return True
-            if code == codes.NEED_DATA:
+                kinds = self.ints[self._w_kinds]
+                if kinds <= codes.ON_GAP:
+                    self._market(kinds)
+                else:
+                    self._own(kinds)
+                callbacks -= 1
+                if callbacks == 0:
+                    return True
+            elif code == codes.NEED_DATA:
                 self._feed(int(self.arena["run"][0]["out_source"]))
             elif code == codes.FLUSH:
                 self.make_room()
@@ -354,40 +370,44 @@ class Session:
             else:
                 raise KernelError(code, "advance")
 
-    def _dispatch(self) -> None:
-        ints = self.ints
-        kinds = ints[self._w_kinds]
-        if kinds <= codes.ON_GAP:
-            row = decode_row(self._event)
+    def _market(self, kinds: int) -> None:
+        """Hand a market event to all strategies that want it, in order of registration."""
+        event: Any
+        if kinds == codes.ON_BOOK:
+            event = self.books[self.ints[self._w_instrument]]
+        else:
+            row = EVENT_ROW.unpack_from(self._event)
             instrument = row[6]
-            if kinds == codes.ON_BOOK:
-                event: Any = self.books[instrument]
-            elif kinds == codes.ON_TRADE:
+            if kinds == codes.ON_TRADE:
                 event = Trade(row, self._grids[instrument])
             elif kinds == codes.ON_QUOTE:
-                inst = self.arena.word("instruments", "quote_bid", instrument)
-                event = Quote(row, ints[inst], ints[inst + 1], ints[inst + 2], ints[inst + 3], self._grids[instrument])
+                w = self._w_quotes[instrument]
+                bid, bid_lots, ask, ask_lots = self.ints[w : w + 4]
+                event = Quote(row, bid, bid_lots, ask, ask_lots, self._grids[instrument])
             elif kinds == codes.ON_LIQUIDATION:
                 event = Liquidation(row, self._grids[instrument])
             elif kinds == codes.ON_FUNDING:
                 event = Funding(row)
             else:
                 event = Gap(row)
-            for handler, ctx, k in self._bound[kinds]:
-                try:
-                    handler(ctx, event)
-                except Exception as error:
-                    self._failed(k, handler.__name__, event, error)
-            return
+        for handler, ctx, k in self._bound[kinds]:
+            try:
+                handler(ctx, event)
+            except Exception as error:
+                self._failed(k, handler.__name__, event, error)
+
+    def _own(self, kinds: int) -> None:
+        """Hand a timer or an answer to the strategy whose it is; an order change comes before its fill."""
+        ints = self.ints
         strategy = ints[self._w_strategy]
         if kinds == codes.ON_TIMER:
-            self._deliver(codes.ON_TIMER, strategy, Timer(ints[self._out["out_id"]], ints[self._out["now"]]))
+            self._deliver(codes.ON_TIMER, strategy, Timer(ints[self._w_id], ints[self._w_now]))
             return
-        row = self.arena["log"][ints[self._out["out_log"]]]
-        fill = Fill(row, self._grids[int(row["instrument"])])
+        row = self.arena["log"][ints[self._w_log]]
+        fill = Fill(row, self._grids[int(row["instrument"])]) if kinds & codes.ON_FILL else None
         if kinds & codes.ON_ORDER:
-            self._deliver(codes.ON_ORDER, strategy, Order(self.arena["orders"][ints[self._out["out_order"]]]))
-        if kinds & codes.ON_FILL:
+            self._deliver(codes.ON_ORDER, strategy, Order(self.arena["orders"][ints[self._w_order]]))
+        if fill is not None:
             self._deliver(codes.ON_FILL, strategy, fill)
 
     def _deliver(self, bit: int, strategy: int, event: Any) -> None:

@@ -23,6 +23,7 @@ from replay.units import iso_from_us, plain
 
 DIGEST_LEVELS = 50
 COMPLETE_STATES = ("live", "empty")
+COUNTED = [name for name in kernel.CHECKS.names or () if name not in ("quoted", "arriving")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class InstrumentCheck:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The verdict on one source: a check per instrument, the as-of mismatches (the first 1,000), the data quality."""
+    """The verdict on one source: a check per instrument, the as-of mismatches (the first 100 of each), data quality."""
 
     instruments: dict[str, InstrumentCheck]
     mismatches: list[Mismatch]
@@ -231,21 +232,22 @@ def verify(source: Source, on_batch: Callable[[int], None] | None = None, ring: 
         if on_batch is not None:
             on_batch(rows)
     kernel.finish(checks)
+    quality = source.quality
     return Verification(
         instruments={
-            instrument.name: _instrument_check(source, instrument, i, books, cells, checks)
+            instrument.name: _instrument_check(quality, instrument, i, books, cells, checks)
             for i, instrument in enumerate(source.instruments)
         },
         mismatches=_mismatches(source, checks),
-        mismatches_total=int(checks.logged[0]),
-        quality=source.quality,
+        mismatches_total=int((checks.counts["asof_compared"] - checks.counts["asof_matched"]).sum()),
+        quality=quality,
     )
 
 
 def _instrument_check(
-    source: Source, instrument: Instrument, i: int, books: np.ndarray, cells: np.ndarray, checks: kernel.Checks
+    quality: QualityReport, instrument: Instrument, i: int, books: np.ndarray, cells: np.ndarray, checks: kernel.Checks
 ) -> InstrumentCheck:
-    counts = {name: int(checks.counts[i][name]) for name in kernel.CHECKS.names or ()}
+    counts = {name: int(checks.counts[i][name]) for name in COUNTED}
     book = books[i]
     touch = _touch(
         instrument,
@@ -255,8 +257,8 @@ def _instrument_check(
     trades = counts["trades"]
     return InstrumentCheck(
         instrument=instrument,
-        quality=source.quality.of(instrument.name),
-        clock_offset_us=source.quality.clock_offset_us,
+        quality=quality.of(instrument.name),
+        clock_offset_us=quality.clock_offset_us,
         unusable=counts["unusable"],
         crossed=counts["crossed"],
         deletes=counts["deletes"],
@@ -290,25 +292,28 @@ def _touch(instrument: Instrument, bid: tuple[int, int], ask: tuple[int, int]) -
 
 
 def _mismatches(source: Source, checks: kernel.Checks) -> list[Mismatch]:
+    """Those that were kept, in order of time (equal times: as the instruments are listed)."""
     out = []
-    for entry in checks.log[: int(checks.logged[0])]:
-        instrument = source.instruments[int(entry["instrument"])]
-        book, quote = (
-            _touch(
-                instrument,
-                (int(side["bid_ticks"]), int(side["bid_lots"])),
-                (int(side["ask_ticks"]), int(side["ask_lots"])),
+    for instrument, count, log in zip(source.instruments, checks.counts, checks.log):
+        for entry in log[: int(count["asof_compared"] - count["asof_matched"])]:
+            book, quote = (
+                _touch(
+                    instrument,
+                    (int(side["bid_ticks"]), int(side["bid_lots"])),
+                    (int(side["ask_ticks"]), int(side["ask_lots"])),
+                )
+                for side in (entry["book"], entry["quote"])
             )
-            for side in (entry["book"], entry["quote"])
-        )
-        u, quote_u = int(entry["book"]["u"]), int(entry["quote"]["u"])
-        out.append(Mismatch(instrument.name, u, quote_u, int(entry["ts"]), book, quote))
-    return out
+            u, quote_u, ts = int(entry["book"]["u"]), int(entry["quote"]["u"]), int(entry["book"]["ts"])
+            out.append(Mismatch(instrument.name, u, quote_u, ts, book, quote))
+    return sorted(out, key=lambda mismatch: mismatch.time_us)
 
 
 def _table(checks: dict[str, InstrumentCheck]) -> list[str]:
     """Counts of each instrument, aligned, the name at the left."""
-    rows: list[tuple[str, ...]] = [("instrument", "messages", "depth", "applied", "gaps", "crossed", "exact", "as-of", "trades")]
+    rows: list[tuple[str, ...]] = [
+        ("instrument", "messages", "depth", "applied", "gaps", "crossed", "exact", "as-of", "trades")
+    ]
     for name, c in checks.items():
         q = c.quality
         numbers = (q.messages, q.depth_messages, q.applied, q.breaks, c.crossed)

@@ -13,7 +13,8 @@ Hence at any moment only one of the two queues is non-empty and one ring an inst
 `quoted` is the latest quote that left the ring: the as-of partner of the oldest undecided delta.  A full ring decides
 its oldest delta early, or lets its oldest quote go; what that could have changed is counted in `overflow`.
 
-Everything is per instrument, indexed by the event's `instrument`.
+Everything is per instrument.  Kernels here hand records and single arrays to each other, never the tuple of arrays:
+a tuple of arrays is counted in and out at each call, which more than doubled the time of the pass.
 """
 
 from __future__ import annotations
@@ -35,10 +36,7 @@ QUOTES = 1
 TOUCH = np.dtype([(name, "<i8") for name in ("u", "ts", "bid_ticks", "bid_lots", "ask_ticks", "ask_lots")], align=True)
 """Best bid and ask at update `u`; an empty side is 0 ticks, 0 lots."""
 
-MISMATCH = np.dtype(
-    [("instrument", "<i8"), ("ts", "<i8"), ("book", TOUCH), ("quote", TOUCH)],
-    align=True,
-)
+MISMATCH = np.dtype([("book", TOUCH), ("quote", TOUCH)], align=True)
 """One as-of comparison that failed: what was rebuilt at book.u, what the venue quoted at quote.u."""
 
 CHECKS = np.dtype(
@@ -53,42 +51,32 @@ CHECKS = np.dtype(
             # trades
             "trades", "first_trade", "last_trade", "trade_gaps", "trade_backsteps", "buy_lots", "sell_lots",
         )
-    ],
+    ]
+    + [("quoted", TOUCH), ("arriving", TOUCH)],
     align=True,
 )  # fmt: skip
-"""Counts and ring positions of one instrument; all int64."""
+"""Counts and ring positions of one instrument.
+
+`quoted` is the last quote that left the ring, `arriving` the message being read (its levels are zero in between).
+"""
 
 
 class Checks(NamedTuple):
     """All state of a verification over `n` instruments.
 
-    `counts` CHECKS[n]; `quoted` TOUCH[n]: the last quote that left the ring; `arriving` TOUCH[n]: the message being
-    read (its levels are zero between messages); `ring` TOUCH[n, room]; `log` MISMATCH[bound]; `logged` int64[1]:
-    mismatches seen, also those beyond the bound.
+    `counts` CHECKS[n]; `ring` TOUCH[n, room]; `log` MISMATCH[n, bound]: the first mismatches of each instrument.
     """
 
     counts: np.ndarray
-    quoted: np.ndarray
-    arriving: np.ndarray
     ring: np.ndarray
     log: np.ndarray
-    logged: np.ndarray
 
 
-def make_checks(n: int, room: int = 1 << 16, bound: int = 1_000) -> Checks:
-    """Fresh state for `n` instruments, rings of `room` (>= 1) touches, the first `bound` mismatches kept."""
+def make_checks(n: int, room: int = 1 << 16, bound: int = 100) -> Checks:
+    """Fresh state for `n` instruments, rings of `room` (>= 1) touches, the first `bound` mismatches of each kept."""
     counts = np.zeros(n, CHECKS)
-    counts["last_delta"] = counts["last_quote"] = NO_ID
-    quoted = np.zeros(n, TOUCH)
-    quoted["u"] = NO_ID
-    return Checks(
-        counts,
-        quoted,
-        np.zeros(n, TOUCH),
-        np.zeros((n, room), TOUCH),
-        np.zeros(bound, MISMATCH),
-        np.zeros(1, np.int64),
-    )
+    counts["last_delta"] = counts["last_quote"] = counts["quoted"]["u"] = NO_ID
+    return Checks(counts, np.zeros((n, room), TOUCH), np.zeros((n, bound), MISMATCH))
 
 
 @kernel(entry=False)
@@ -103,10 +91,18 @@ def copy_touch(to, touch):
 
 
 @kernel(entry=False)
-def decide(checks, i, delta):
+def set_levels(touch, bid_ticks, bid_lots, ask_ticks, ask_lots):
+    """Write both sides of a touch; a side of 0 lots is empty and gets 0 ticks."""
+    touch["bid_ticks"] = bid_ticks if bid_lots > 0 else 0
+    touch["bid_lots"] = bid_lots
+    touch["ask_ticks"] = ask_ticks if ask_lots > 0 else 0
+    touch["ask_lots"] = ask_lots
+
+
+@kernel(entry=False)
+def decide(count, log, i, delta):
     """Compare `delta` with the latest quote at or before it."""
-    count = checks.counts[i]
-    quote = checks.quoted[i]
+    quote = count["quoted"]
     if quote["u"] == NO_ID:
         return
     if quote["u"] > delta["u"]:  # its partner was pushed out of a full ring
@@ -118,6 +114,7 @@ def decide(checks, i, delta):
         and quote["ask_ticks"] == delta["ask_ticks"]
         and quote["ask_lots"] == delta["ask_lots"]
     )
+    wrong = count["asof_compared"] - count["asof_matched"]
     count["asof_compared"] += 1
     if quote["u"] == delta["u"]:
         count["exact_compared"] += 1
@@ -125,79 +122,76 @@ def decide(checks, i, delta):
             count["exact_matched"] += 1
     if same:
         count["asof_matched"] += 1
-        return
-    if checks.logged[0] < checks.log.shape[0]:
-        entry = checks.log[checks.logged[0]]
-        entry["instrument"] = i
-        entry["ts"] = delta["ts"]
-        copy_touch(entry["book"], delta)
-        copy_touch(entry["quote"], quote)
-    checks.logged[0] += 1
+    elif wrong < log.shape[1]:
+        copy_touch(log[i, wrong]["book"], delta)
+        copy_touch(log[i, wrong]["quote"], quote)
 
 
 @kernel(entry=False)
-def push(checks, i, touch, what):
+def push(count, ring, i, touch, what):
     """Append to a ring that has room and holds `what` or nothing."""
-    count = checks.counts[i]
     if count["count"] == 0:
         count["head"] = 0
         count["holds"] = what
-    at = (count["head"] + count["count"]) % checks.ring.shape[1]
-    copy_touch(checks.ring[i, at], touch)
+    at = count["head"] + count["count"]
+    if at >= ring.shape[1]:
+        at -= ring.shape[1]
+    copy_touch(ring[i, at], touch)
     count["count"] += 1
 
 
 @kernel(entry=False)
-def pop(checks, i):
+def pop(count, room):
     """Forget the oldest touch of the ring."""
-    count = checks.counts[i]
-    count["head"] = (count["head"] + 1) % checks.ring.shape[1]
+    count["head"] += 1
+    if count["head"] == room:
+        count["head"] = 0
     count["count"] -= 1
 
 
 @kernel(entry=False)
-def join_delta(checks, i, delta):
+def join_delta(count, ring, log, i, delta):
     """A book stands at `delta`; ids must not step back (one that does is counted and not compared)."""
-    count = checks.counts[i]
     if delta["u"] < count["last_delta"]:
         count["out_of_order"] += 1
         return
     count["last_delta"] = delta["u"]
+    room = ring.shape[1]
     if count["holds"] == QUOTES:
-        while count["count"] > 0 and checks.ring[i, count["head"]]["u"] <= delta["u"]:
-            copy_touch(checks.quoted[i], checks.ring[i, count["head"]])
-            pop(checks, i)
+        while count["count"] > 0 and ring[i, count["head"]]["u"] <= delta["u"]:
+            copy_touch(count["quoted"], ring[i, count["head"]])
+            pop(count, room)
         if count["count"] > 0:
-            decide(checks, i, delta)
+            decide(count, log, i, delta)
             return
-    elif count["count"] == checks.ring.shape[1]:
+    elif count["count"] == room:
         if count["quotes"] > 0:
             count["overflow"] += 1
-        decide(checks, i, checks.ring[i, count["head"]])
-        pop(checks, i)
-    push(checks, i, delta, DELTAS)
+        decide(count, log, i, ring[i, count["head"]])
+        pop(count, room)
+    push(count, ring, i, delta, DELTAS)
 
 
 @kernel(entry=False)
-def join_quote(checks, i, quote):
+def join_quote(count, ring, log, i, quote):
     """The venue quoted `quote`; ids must increase (one that does not is counted and not compared)."""
-    count = checks.counts[i]
     if quote["u"] <= count["last_quote"]:
         count["out_of_order"] += 1
         return
     count["last_quote"] = quote["u"]
     count["quotes"] += 1
+    room = ring.shape[1]
     if count["holds"] == DELTAS:
-        while count["count"] > 0 and checks.ring[i, count["head"]]["u"] < quote["u"]:
-            decide(checks, i, checks.ring[i, count["head"]])
-            pop(checks, i)
+        while count["count"] > 0 and ring[i, count["head"]]["u"] < quote["u"]:
+            decide(count, log, i, ring[i, count["head"]])
+            pop(count, room)
         if count["count"] > 0:
-            copy_touch(checks.quoted[i], quote)
+            copy_touch(count["quoted"], quote)
             return
-    elif count["count"] == checks.ring.shape[1]:
-        copy_touch(checks.quoted[i], checks.ring[i, count["head"]])
-        pop(checks, i)
-    push(checks, i, quote, QUOTES)
+    elif count["count"] == room:
+        copy_touch(count["quoted"], ring[i, count["head"]])
+        pop(count, room)
+    push(count, ring, i, quote, QUOTES)
 
 
 @kernel
@@ -208,7 +202,7 @@ def check_checks(checks):
         count = checks.counts[i]
         if count["count"] < 0 or count["count"] > room or count["head"] < 0 or count["head"] >= room:
             return 1
-        last = checks.quoted[i]["u"]
+        last = count["quoted"]["u"]
         for k in range(count["count"]):
             touch = checks.ring[i, (count["head"] + k) % room]
             if k > 0 and (touch["u"] < last or (touch["u"] == last and count["holds"] == QUOTES)):
@@ -232,8 +226,8 @@ def finish(checks):
     for i in range(checks.counts.shape[0]):
         count = checks.counts[i]
         while count["holds"] == DELTAS and count["count"] > 0:
-            decide(checks, i, checks.ring[i, count["head"]])
-            pop(checks, i)
+            decide(count, checks.log, i, checks.ring[i, count["head"]])
+            pop(count, checks.ring.shape[1])
 
 
 @kernel(entry=False)
@@ -255,9 +249,9 @@ def check_trade(count, event):
 
 
 @kernel(entry=False)
-def check_quote(checks, i, event):
+def check_quote(count, ring, log, i, event):
     """Gather the sides of a quote message; join it when it is complete."""
-    quote = checks.arriving[i]
+    quote = count["arriving"]
     if event["side"] > 0:
         quote["bid_ticks"] = event["price"] if event["qty"] > 0 else 0
         quote["bid_lots"] = event["qty"]
@@ -267,22 +261,19 @@ def check_quote(checks, i, event):
     if event["flags"] & LAST:
         quote["u"] = event["seq"]
         quote["ts"] = event["ts"]
-        join_quote(checks, i, quote)
-        quote["bid_ticks"] = 0
-        quote["bid_lots"] = 0
-        quote["ask_ticks"] = 0
-        quote["ask_lots"] = 0
+        join_quote(count, ring, log, i, quote)
+        set_levels(quote, 0, 0, 0, 0)
 
 
 @kernel(entry=False)
-def check_book(checks, books, cells, i, event):
-    """Apply one BOOK row and, at the end of a message, look at the touch; NEED_ROOM when the book must grow first."""
-    count = checks.counts[i]
+def check_book_row(count, books, cells, i, event):
+    """Apply one BOOK row: 1 when it closes a delta on a valid book, 0 when not, NEED_ROOM having counted nothing."""
     snapshot = event["flags"] & SNAPSHOT
+    last = event["flags"] & LAST
     if event["flags"] & CLEAR:
         book_clear(books, cells, i)
     if count["valid"] == 0 and not snapshot:
-        if event["flags"] & LAST:
+        if last:
             count["unusable"] += 1
         return 0
     if event["side"] != 0:
@@ -293,29 +284,27 @@ def check_book(checks, books, cells, i, event):
             count["deletes"] += 1
             if before == 0:
                 count["absent_deletes"] += 1
-    if not event["flags"] & LAST:
+    if not last:
         return 0
     if snapshot:
         count["snapshots"] += 1
         count["valid"] = 1
         return 0
     count["deltas"] += 1
-    book = books[i]
-    touch = checks.arriving[i]
-    touch["u"] = event["seq"]
-    touch["ts"] = event["ts"]
-    touch["bid_ticks"] = book["bid_ticks"] if book["bids"] > 0 else 0
-    touch["bid_lots"] = book["bid_lots"] if book["bids"] > 0 else 0
-    touch["ask_ticks"] = book["ask_ticks"] if book["asks"] > 0 else 0
-    touch["ask_lots"] = book["ask_lots"] if book["asks"] > 0 else 0
+    return 1
+
+
+@kernel(entry=False)
+def check_touch(count, book, ring, log, i, event):
+    """Look at the touch after a delta and join it with the quotes."""
     if book["bids"] > 0 and book["asks"] > 0 and book["bid_ticks"] >= book["ask_ticks"]:
         count["crossed"] += 1
-    join_delta(checks, i, touch)
-    touch["bid_ticks"] = 0
-    touch["bid_lots"] = 0
-    touch["ask_ticks"] = 0
-    touch["ask_lots"] = 0
-    return 0
+    touch = count["arriving"]
+    touch["u"] = event["seq"]
+    touch["ts"] = event["ts"]
+    set_levels(touch, book["bid_ticks"], book["bid_lots"], book["ask_ticks"], book["ask_lots"])
+    join_delta(count, ring, log, i, touch)
+    set_levels(touch, 0, 0, 0, 0)
 
 
 @kernel
@@ -325,18 +314,23 @@ def check_batch(events, start, books, cells, checks):
     Returns the row to go on with: len(events) when all are done, otherwise a row whose book has no room left; call
     again from there when it has grown (the row is then taken up anew; nothing of it was counted).
     """
+    counts, ring, log = checks
     for row in range(start, events.shape[0]):
         event = events[row]
         i = event["instrument"]
+        count = counts[i]
         kind = event["kind"]
         if kind == BOOK:
-            if check_book(checks, books, cells, i, event) == NEED_ROOM:
+            closed = check_book_row(count, books, cells, i, event)
+            if closed == NEED_ROOM:
                 return row
+            if closed:
+                check_touch(count, books[i], ring, log, i, event)
         elif kind == QUOTE:
-            check_quote(checks, i, event)
+            check_quote(count, ring, log, i, event)
         elif kind == TRADE:
-            check_trade(checks.counts[i], event)
+            check_trade(count, event)
         elif kind == GAP:
-            checks.counts[i]["valid"] = 0
-            checks.counts[i]["gaps"] += 1
+            count["valid"] = 0
+            count["gaps"] += 1
     return events.shape[0]

@@ -86,6 +86,7 @@ def test_sequencer_does_what_the_model_does(stream: list, futures: bool, bridge:
     rule = gaps.BINANCE_FUTURES if futures else gaps.BINANCE_SPOT
     sequencer = Sequencer([INSTRUMENT], rule, Timing(), repair=Repair("bridge" if bridge else "wait"))
     assert described(events_of(sequencer, stream, 4096)) == model.out
+    sequencer.check()
     q = sequencer.quality.of("test:X")
     assert (q.applied, q.stale, q.duplicates, q.breaks) == (model.applied, model.stale, model.duplicates, model.breaks)
     assert (q.snapshots_refused, q.book_state) == (model.refused, model.state)
