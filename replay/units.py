@@ -19,7 +19,7 @@ US_PER_DAY = 24 * US_PER_HOUR
 NS_PER_US = 1_000
 
 SCALE_DIGITS = 8
-SCALE = 10**SCALE_DIGITS
+SCALE: int = 10**SCALE_DIGITS
 """Event `value` fields and all rates (fees, funding) are integers in units of 1 / SCALE."""
 
 INT64_MAX = 2**63 - 1

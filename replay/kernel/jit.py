@@ -34,8 +34,8 @@ def source_digest() -> str:
     state = hashlib.sha256()
     for path in sorted(SOURCES.glob("*.py")):
         state.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    events = SOURCES.parent / "events.py"
-    state.update(events.read_bytes())
+    for name in ("events.py", "units.py"):
+        state.update((SOURCES.parent / name).read_bytes())
     versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
     flags = (numba.config.BOUNDSCHECK, numba.config.OPT, numba.config.DISABLE_JIT)
     state.update(repr((versions, flags)).encode())
