@@ -1,6 +1,8 @@
 """Synthetic data for tests: your own strategies' and ours.
 
-Two makers, for two needs.  `SyntheticMarket` (see `replay.synthetic`) is a whole recorded market in a venue's
+`FakeContext` (see `replay.fake`) stands in for the engine in unit tests of a strategy.
+
+Two makers of markets: `SyntheticMarket` (see `replay.synthetic`) is a whole recorded market in a venue's
 own messages, for adapters, demos and end-to-end tests.  `synthetic_events` makes event records directly,
 thousands of messages in well under a second, for property tests of the engine.
 
@@ -41,6 +43,7 @@ from replay.events import (
     SNAPSHOT,
     TRADE,
 )
+from replay.fake import FakeBook, FakeContext, Request
 from replay.instruments import Instrument
 from replay.synthetic import Faults, InjectedFault, SyntheticMarket, TradeTotals, Truth
 from replay.synthetic_flow import LISTINGS, Listing, stream
@@ -48,9 +51,12 @@ from replay.units import SCALE, US_PER_S
 
 __all__ = [
     "LISTINGS",
+    "FakeBook",
+    "FakeContext",
     "Faults",
     "InjectedFault",
     "Listing",
+    "Request",
     "SyntheticMarket",
     "TradeTotals",
     "Truth",
@@ -99,7 +105,9 @@ def synthetic_events(
     scales = [SCALE] * count if isinstance(instruments, int) else [int(i.tick * SCALE) for i in instruments]
     out: list[tuple[int, list[Row]]] = []
     for index in range(count):
-        market = _TinyMarket(index, stream(seed, "events", str(index)), feed_latency_us, levels, price_ticks, scales[index])
+        market = _TinyMarket(
+            index, stream(seed, "events", str(index)), feed_latency_us, levels, price_ticks, scales[index]
+        )
         share = messages // count + (index < messages % count)
         market.run(share, start_us, mean_step_us, gap_every, derivatives)
         out += market.messages

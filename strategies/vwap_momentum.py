@@ -1,17 +1,14 @@
 """VWAP momentum: go with a move away from the volume-weighted average price, with a target and a stop.
 
-The VWAP of the last minutes is what others have paid on average.  A price that has left it and still moves the same way
-has news or a large order behind it; the strategy joins, and leaves at a fixed profit or loss.  It is the common
-day-trading rule of that name.  Trades are gathered in bars.  At a bar's end, last price above the VWAP by `entry_bps`
-and above the close `momentum_bars` ago means buy; the mirror image means sell.  In the market, each book message
-compares the price at which it could leave with the average entry price.
+The VWAP of the last minutes is what others have paid on average; a price that has left it and still moves the same way
+has news or a large order behind it.  The common day-trading rule of that name: at the end of a bar, last price above
+the VWAP by `entry_bps` and above the close `momentum_bars` ago means buy, the mirror image sell.  Each book message
+compares the price at which it could leave with the average entry.
 
 Parameters: `instrument` index; `lots` the position, also its limit; `bar_us`; `window_bars` of the VWAP (at most 255);
-`momentum_bars` of the filter (less than the window); `entry_bps`, `target_bps`, `stop_bps` in 1/10000 of the price;
-`pause_us` without entries after an exit.  The rest is state, bar k in place k % 256.  Records "vwap", in ticks.
-
-Entries are IOC at the touch, exits are market orders, one order at a time.
-Ignored: fees, time of day, trades lost in gaps, what a stop costs beyond the touch.
+`momentum_bars` (less than the window); `entry_bps`, `target_bps`, `stop_bps` in 1/10000 of the price.  The rest is
+state: rows of `ring` are ticks · lots, lots and close, bar k in place k % 256.  Records "vwap", in ticks.
+Entries are IOC at the touch, exits market orders, one at a time.  Ignored: fees, trades lost in gaps, time of day.
 """
 
 from __future__ import annotations
@@ -33,16 +30,11 @@ class VwapMomentum(Strategy):
     entry_bps: float = 1.0
     target_bps: float = 2.0
     stop_bps: float = 2.0
-    pause_us: int = 2_000_000
 
-    values: np.ndarray = np.zeros(256, np.int64)
-    sizes: np.ndarray = np.zeros(256, np.int64)
-    closes: np.ndarray = np.zeros(256, np.int64)
+    ring: np.ndarray = np.zeros((3, 256), np.int64)
     bars: int = 0
     last_ticks: int = 0
-    entry_value: int = 0
-    entry_lots: int = 0
-    free_us: int = 0
+    cost: float = 0.0
     order_id: int = 0
 
     def on_start(self, ctx: Context) -> None:
@@ -50,35 +42,47 @@ class VwapMomentum(Strategy):
 
     def on_trade(self, ctx: Context, trade: Trade) -> None:
         if trade.instrument == self.instrument:
-            self.values[self.bars % 256] += trade.ticks * trade.lots
-            self.sizes[self.bars % 256] += trade.lots
+            self.ring[0, self.bars % 256] += trade.ticks * trade.lots
+            self.ring[1, self.bars % 256] += trade.lots
             self.last_ticks = trade.ticks
 
     def on_timer(self, ctx: Context, timer: Timer) -> None:
-        if self.last_ticks == 0:
-            return
-        self.closes[self.bars % 256] = self.last_ticks
+        self.ring[2, self.bars % 256] = self.last_ticks
         self.bars += 1
-        self.values[self.bars % 256] = self.sizes[self.bars % 256] = 0
-        value = size = 0
-        for k in range(self.bars - self.window_bars, self.bars):
-            value += self.values[k % 256]
-            size += self.sizes[k % 256]
-        if self.bars >= self.window_bars and size > 0:
-            ctx.record("vwap", value / size)
-            self.enter(ctx, value / size)
-
-    def enter(self, ctx: Context, vwap: float) -> None:
-        """Open a position when deviation and momentum agree."""
-        book = ctx.book(self.instrument)
-        if not book.ready or self.order_id != 0 or ctx.position(self.instrument) != 0 or ctx.now < self.free_us:
+        self.ring[:, self.bars % 256] = 0
+        window = np.arange(self.bars - self.window_bars, self.bars) % 256
+        size = self.ring[1][window].sum()
+        if self.bars < self.window_bars or size == 0:
             return
-        past = self.closes[(self.bars - 1 - self.momentum_bars) % 256]
-        margin = vwap * self.entry_bps / 10_000
-        if self.last_ticks > max(vwap + margin, past):
+        past = self.ring[2, (self.bars - 1 - self.momentum_bars) % 256]
+        vwap = self.ring[0][window].sum() / size
+        ctx.record("vwap", vwap)
+        away = self.entry_bps / 10_000 * vwap
+        book = ctx.book(self.instrument)
+        if not book.ready or self.order_id != 0 or ctx.position(self.instrument) != 0:
+            return
+        if self.last_ticks > max(vwap + away, past):
             self.order_id = max(0, ctx.buy(self.instrument, self.lots, book.ask_ticks, tif="IOC"))
-        elif self.last_ticks < min(vwap - margin, past):
+        elif self.last_ticks < min(vwap - away, past):
             self.order_id = max(0, ctx.sell(self.instrument, self.lots, book.bid_ticks, tif="IOC"))
 
     def on_book(self, ctx: Context, book: Book) -> None:
-        ...
+        position = ctx.position(self.instrument)
+        if book.instrument != self.instrument or not book.ready or self.order_id != 0 or position == 0:
+            return
+        leave = book.bid_ticks if position > 0 else book.ask_ticks
+        gain_bps = 10_000 * (leave * position - self.cost) / abs(self.cost)
+        over = not -self.stop_bps < gain_bps < self.target_bps
+        if over and position > 0:
+            self.order_id = max(0, ctx.sell(self.instrument, position, reduce_only=True))
+        elif over:
+            self.order_id = max(0, ctx.buy(self.instrument, -position, reduce_only=True))
+
+    def on_order(self, ctx: Context, order: Order) -> None:
+        if order.done:
+            self.order_id = 0
+
+    def on_fill(self, ctx: Context, fill: Fill) -> None:
+        traded, position = fill.side * fill.lots, ctx.position(self.instrument)
+        opening = traded * position > 0
+        self.cost = self.cost + traded * fill.ticks if opening else self.cost * position / (position - traded)
