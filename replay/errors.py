@@ -111,6 +111,7 @@ class CompileError(StrategyError):
     def __init__(self, strategy: str, handler: str, problem: str, line: int = 0) -> None:
         super().__init__(strategy, handler, problem)
         self.line = line
+        self.args = (strategy, handler, problem, line)  # what pickle calls the class with
 
 
 class KernelError(ReplayError):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Literal
 
 from replay.errors import ConfigError, DataError
@@ -52,11 +53,11 @@ class Instrument:
 
     def ticks(self, price: Decimal | str) -> int:
         """Price as whole ticks; DataError when it does not lie on the grid."""
-        return _whole(self, Decimal(price), self.tick, "price", "tick")
+        return _whole(self, price, self.tick, "price", "tick")
 
     def lots(self, size: Decimal | str) -> int:
         """Size as whole lots; DataError when it does not lie on the grid."""
-        return _whole(self, Decimal(size), self.lot, "size", "lot")
+        return _whole(self, size, self.lot, "size", "lot")
 
     def price(self, ticks: int) -> Decimal:
         """Exact price of `ticks`."""
@@ -67,11 +68,11 @@ class Instrument:
         return lots * self.lot
 
 
-def _whole(instrument: Instrument, value: Decimal, step: Decimal, what: str, unit: str) -> int:
-    steps = value / step
-    whole = int(steps)
-    if steps != whole:
-        raise DataError(
-            f"{instrument.name}: {what} {plain(value)} is not a multiple of the {unit} {plain(step)}"
-        )
-    return whole
+def _whole(instrument: Instrument, value: Decimal | str, step: Decimal, what: str, unit: str) -> int:
+    try:
+        steps = Fraction(value) / Fraction(step)
+    except (ValueError, OverflowError):
+        raise DataError(f"{instrument.name}: {what} {value!r} is not a number") from None
+    if steps.denominator != 1:
+        raise DataError(f"{instrument.name}: {what} {value} is not a multiple of the {unit} {plain(step)}")
+    return int(steps)

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from replay.errors import ConfigError, did_you_mean
-from replay.events import EVENT
+from replay.events import EVENT, LAST
 from replay.instruments import Instrument
 from replay.quality import QualityReport
 
@@ -97,6 +97,8 @@ class ArraySource:
         if len(events) and np.any(np.diff(events["ts"]) < 0):
             at = int(np.argmax(np.diff(events["ts"]) < 0)) + 1
             raise ConfigError("events", f"row {at}", "ts steps back", "sort the rows by ts (stable)")
+        if len(events) and not events["flags"][-1] & LAST:
+            raise ConfigError("events", f"row {len(events) - 1}", "the last message is not closed by LAST")
         self.name = name
         self.instruments = tuple(instruments)
         self.quality = QualityReport()
@@ -106,8 +108,6 @@ class ArraySource:
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
         """Slices of the array that end with a message."""
-        from replay.events import LAST
-
         ends = np.flatnonzero(self.events["flags"] & LAST) + 1
         start = 0
         while start < len(self.events):

@@ -122,7 +122,7 @@ def _fitted(name: str, value: Any, kind: Any) -> Any:
             raise ConfigError(name, value, "must be a whole number")
         try:
             whole = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ConfigError(name, value, "must be a whole number") from None
         if isinstance(value, str) or whole == value:
             return whole

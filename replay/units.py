@@ -8,8 +8,9 @@ is floor-divided, which can tie but never reorder.  Prices and sizes are integer
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 US_PER_MS = 1_000
 US_PER_S = 1_000_000
@@ -42,26 +43,37 @@ def iso_from_us(time_us: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{micros:06d}Z"
 
 
+_PLAIN_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
+_MAX_EXPONENT = 100
+
+
 def scaled_int(text: str | bytes | Decimal | int, digits: int) -> int:
     """`text` times 10**digits as an exact integer.
 
-    Raises ValueError when `text` is not a plain decimal number, has more than `digits` decimals that are not
-    zero, or leaves the int64 range.  Floats are refused on purpose: 0.1 is not one tenth.
+    Text is plain decimal notation, without exponent, spaces or underscores.  Raises ValueError when it is anything
+    else, has more than `digits` decimals that are not zero, or leaves the int64 range.  Floats are refused on purpose:
+    0.1 is not one tenth.
     """
-    if isinstance(text, bytes):
-        text = text.decode("ascii", "replace")
     if isinstance(text, float):
         raise ValueError(f"{text!r} is a float; pass a string or Decimal so that no digit is guessed")
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not a decimal number") from None
-    if not number.is_finite():
-        raise ValueError(f"{text!r} is not a finite number")
-    scaled = number.scaleb(digits)
-    whole = int(scaled)
-    if scaled != whole:
-        raise ValueError(f"{text!r} has more than {digits} decimals")
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "replace")
+    if isinstance(text, str) and not _PLAIN_DECIMAL.fullmatch(text):
+        raise ValueError(f"{text!r} is not a plain decimal number")
+    number = Decimal(text)
+    sign, figures, exponent = number.as_tuple()
+    if not isinstance(exponent, int) or abs(number.adjusted()) > _MAX_EXPONENT:
+        raise ValueError(f"{text!r} is not a finite number of ordinary size")
+    whole = int("".join(map(str, figures)) or "0")
+    shift = exponent + digits
+    if shift >= 0:
+        whole *= 10**shift
+    else:
+        whole, rest = divmod(whole, 10**-shift)
+        if rest:
+            raise ValueError(f"{text!r} has more than {digits} decimals")
+    if sign:
+        whole = -whole
     if not INT64_MIN < whole <= INT64_MAX:
         raise ValueError(f"{text!r} times 10^{digits} does not fit 64 bits")
     return whole

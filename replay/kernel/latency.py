@@ -2,7 +2,7 @@
 
 constant: `entry_us`, `response_us`.  table: measured round trips (request time, venue time, answer time), interpolated
 linearly; the entry latency is looked up by request time, the response by venue time, both ends held flat.  feed: a
-multiple of the latest feed latency (receipt minus venue time) of the instrument.  log-normal: `exp(a + b·z)` µs each
+multiple of the latest feed latency (receipt minus venue time, at least 0) of the instrument.  log-normal: `exp(a + b·z)` µs each
 way, z from the slot's own seeded generator.
 
 A negative entry latency means that the venue refused: its absolute value is the time until that answer.
@@ -60,7 +60,7 @@ def entry_us(slot, tables, now, feed_us):
     if kind == LATENCY_TABLE:
         return interpolate(tables, slot["table0"], slot["table_n"], now)
     if kind == LATENCY_FEED:
-        return slot["entry_us"] + int(slot["latency_a"] * feed_us)
+        return slot["entry_us"] + int(slot["latency_a"] * max(feed_us, 0))
     if kind == LATENCY_LOG_NORMAL:
         return log_normal_us(slot)
     return slot["entry_us"]
@@ -73,7 +73,7 @@ def response_us(slot, tables, venue_time, feed_us):
     if kind == LATENCY_TABLE:
         return interpolate(tables, slot["answer0"], slot["answer_n"], venue_time)
     if kind == LATENCY_FEED:
-        return slot["response_us"] + int(slot["latency_b"] * feed_us)
+        return slot["response_us"] + int(slot["latency_b"] * max(feed_us, 0))
     if kind == LATENCY_LOG_NORMAL:
         return log_normal_us(slot)
     return slot["response_us"]

@@ -72,12 +72,16 @@ def merge_runner_up(cursors, heap, n):
 @kernel
 def merge_check(cursors, heap, n):
     """0, or 1 when a child precedes its parent, 2 when `heap[:n]` is no permutation."""
-    total = 0
     for i in range(n):
-        total += heap[i]
-        if i > 0 and cursor_before(cursors, heap[i], heap[(i - 1) // 2]):
+        found = 0
+        for k in range(n):
+            found += heap[k] == i
+        if found != 1:
+            return 2
+    for i in range(1, n):
+        if cursor_before(cursors, heap[i], heap[(i - 1) // 2]):
             return 1
-    return 0 if total == n * (n - 1) // 2 else 2
+    return 0
 
 
 @kernel

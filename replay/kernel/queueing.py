@@ -29,8 +29,12 @@ from replay.kernel.jit import kernel
 
 @kernel
 def power(x, n):
-    """x^n; NaN for a negative x and a fractional n, as in IEEE 754 (Python would raise)."""
-    return math.nan if x < 0.0 and n != math.floor(n) else math.pow(x, n)
+    """x^n; NaN for a negative x and a fractional n, infinite beyond float64, as in IEEE 754 (Python would raise)."""
+    if x < 0.0 and n != math.floor(n):
+        return math.nan
+    if abs(x) > 1.0 and n * math.log(abs(x)) > 709.0:
+        return math.inf if x > 0.0 or n % 2.0 == 0.0 else -math.inf
+    return math.pow(x, n)
 
 
 @kernel
