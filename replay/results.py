@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 class InstrumentResult:
     """One instrument of one strategy at the end of the run.
 
-    `position` lots; `pnl` = value of cash and position at `mark`, before `fees` and `funding` (paid is positive);
-    `net` = pnl - fees - funding; all in `currency`.  `turnover` is the traded value.  `blind_us` is the time during
+    `position` lots at average `entry` price (0 when flat); `pnl` = value of cash and position at `mark`, before `fees`
+    and `funding` (paid is positive), split into `realised` and `unrealised`; `net` = pnl - fees - funding; all in
+    `currency`.  `turnover` is the traded value.  `blind_us` is the time during
     which the book was invalid after it had been valid, `mark_source` feed, mid, last or none.
     """
 
@@ -43,7 +44,10 @@ class InstrumentResult:
     size: str
     mark: float
     mark_source: str
+    entry: float
     pnl: float
+    realised: float
+    unrealised: float
     fees: float
     funding: float
     net: float
@@ -246,6 +250,29 @@ def _jsonable(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, bool, type(None))) else repr(value)
 
 
+def average_entry(fills: np.ndarray, instrument: Instrument) -> float:
+    """Average entry price of the position that `fills` leave, 0.0 when flat.
+
+    Fills that add to the position move the average, fills that reduce it do not, a fill that turns it starts anew.
+    Linear: the mean price; inverse: the harmonic mean, as the payoff is in 1/price (Binance COIN-M: "average entry").
+    """
+    inverse = instrument.payoff == "inverse"
+    position, cost = 0, 0.0
+    for signed, ticks in zip((fills["side"] * fills["lots"]).tolist(), fills["ticks"].tolist()):
+        each = 1 / ticks if inverse else float(ticks)
+        if position * signed >= 0:
+            cost += abs(signed) * each
+        elif abs(signed) <= abs(position):
+            cost *= 1 - abs(signed) / abs(position)
+        else:
+            cost = (abs(signed) - abs(position)) * each
+        position += signed
+    if position == 0:
+        return 0.0
+    average = cost / abs(position)
+    return float(instrument.tick) * (1 / average if inverse else average)
+
+
 def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndarray) -> InstrumentResult:
     arena = session.arena
     instrument = session.instruments[i]
@@ -262,6 +289,12 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
         turnover = float(slot["turnover_f"]) * float(unit / instrument.tick)
     else:
         turnover = float(int(slot["turnover"]) * unit * instrument.tick)
+    entry = average_entry(mine, instrument)
+    unrealised = 0.0
+    if slot["position"] and instrument.payoff == "inverse":
+        unrealised = int(slot["position"]) * float(unit) * (1 / entry - 1 / mark)
+    elif slot["position"]:
+        unrealised = int(slot["position"]) * float(unit) * (mark - entry)
     blind = int(record["blind_us"])
     if record["venue_seen"] and not record["venue_valid"]:
         blind += int(arena["run"][0]["now"]) - int(record["blind_since"])
@@ -272,7 +305,10 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
         size=plain(instrument.size(int(slot["position"]))),
         mark=mark,
         mark_source=source,
+        entry=entry,
         pnl=money["value"],
+        realised=money["value"] - unrealised,
+        unrealised=unrealised,
         fees=money["fees"],
         funding=money["funding"],
         net=money["equity"],

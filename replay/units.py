@@ -66,10 +66,11 @@ def scaled_int(text: str | bytes | Decimal | int, digits: int) -> int:
         raise ValueError(f"{text!r} is not a finite number of ordinary size")
     whole = int("".join(map(str, figures)) or "0")
     shift = exponent + digits
+    power: int = 10 ** abs(shift)
     if shift >= 0:
-        whole *= 10**shift
+        whole *= power
     else:
-        whole, rest = divmod(whole, 10**-shift)
+        whole, rest = divmod(whole, power)
         if rest:
             raise ValueError(f"{text!r} has more than {digits} decimals")
     if sign:

@@ -71,10 +71,8 @@ class LiquidationFade(Strategy):
             self.order_id = max(0, ctx.buy(self.instrument, -position, reduce_only=True))
 
     def on_order(self, ctx: Context, order: Order) -> None:
-        if order.done:
-            self.order_id = 0
+        self.order_id = 0 if order.done else order.id
 
     def on_fill(self, ctx: Context, fill: Fill) -> None:
-        traded, position = fill.side * fill.lots, ctx.position(self.instrument)
-        opening = traded * position > 0
-        self.cost = self.cost + traded * fill.ticks if opening else self.cost * position / (position - traded)
+        traded, held = fill.side * fill.lots, ctx.position(self.instrument)
+        self.cost = self.cost + traded * fill.ticks if traded * held > 0 else self.cost * held / (held - traded)

@@ -1,15 +1,14 @@
 """VWAP momentum: go with a move away from the volume-weighted average price, with a target and a stop.
 
 The VWAP of the last minutes is what others have paid on average; a price that has left it and still moves the same way
-has news or a large order behind it.  The common day-trading rule of that name: at the end of a bar, last price above
-the VWAP by `entry_bps` and above the close `momentum_bars` ago means buy, the mirror image sell.  Each book message
-compares the price at which it could leave with the average entry.
+has news or a large order behind it.  The usual day-trading rule: at a bar's end, last price above VWAP by `entry_bps`
+and above the close `momentum_bars` ago means buy, the mirror image sell; each book message compares the price at which
+it could leave with the average entry.  Entries are IOC at the touch, exits market orders, one at a time.
 
 Parameters: `instrument` index; `lots` the position, also its limit; `bar_us`; `window_bars` of the VWAP (at most 255);
 `momentum_bars` (less than the window); `entry_bps`, `target_bps`, `stop_bps` in 1/10000 of the price.  The rest is
-state: rows of `ring` are ticks · lots, lots and close, bar k in place k % 256.  Records "vwap", in ticks.
-Entries are IOC at the touch, exits market orders, one at a time.  Ignored: fees, trades lost in gaps, time of day.
-"""
+state: rows of `ring` are ticks · lots, lots and close, bar k in place k % 256.  Records "vwap" (ticks) while flat.
+Ignored: fees, trades lost in gaps, time of day."""
 
 from __future__ import annotations
 
@@ -52,15 +51,14 @@ class VwapMomentum(Strategy):
         self.ring[:, self.bars % 256] = 0
         window = np.arange(self.bars - self.window_bars, self.bars) % 256
         size = self.ring[1][window].sum()
-        if self.bars < self.window_bars or size == 0:
+        book = ctx.book(self.instrument)
+        idle = self.order_id == 0 and ctx.position(self.instrument) == 0
+        if self.bars < self.window_bars or size == 0 or not book.ready or not idle:
             return
-        past = self.ring[2, (self.bars - 1 - self.momentum_bars) % 256]
         vwap = self.ring[0][window].sum() / size
         ctx.record("vwap", vwap)
+        past = self.ring[2, (self.bars - 1 - self.momentum_bars) % 256]
         away = self.entry_bps / 10_000 * vwap
-        book = ctx.book(self.instrument)
-        if not book.ready or self.order_id != 0 or ctx.position(self.instrument) != 0:
-            return
         if self.last_ticks > max(vwap + away, past):
             self.order_id = max(0, ctx.buy(self.instrument, self.lots, book.ask_ticks, tif="IOC"))
         elif self.last_ticks < min(vwap - away, past):
@@ -79,10 +77,8 @@ class VwapMomentum(Strategy):
             self.order_id = max(0, ctx.buy(self.instrument, -position, reduce_only=True))
 
     def on_order(self, ctx: Context, order: Order) -> None:
-        if order.done:
-            self.order_id = 0
+        self.order_id = 0 if order.done else order.id
 
     def on_fill(self, ctx: Context, fill: Fill) -> None:
-        traded, position = fill.side * fill.lots, ctx.position(self.instrument)
-        opening = traded * position > 0
-        self.cost = self.cost + traded * fill.ticks if opening else self.cost * position / (position - traded)
+        traded, held = fill.side * fill.lots, ctx.position(self.instrument)
+        self.cost = self.cost + traded * fill.ticks if traded * held > 0 else self.cost * held / (held - traded)

@@ -2,8 +2,8 @@
 
 constant: `entry_us`, `response_us`.  table: measured round trips (request time, venue time, answer time), interpolated
 linearly; the entry latency is looked up by request time, the response by venue time, both ends held flat.  feed: a
-multiple of the latest feed latency (receipt minus venue time, at least 0) of the instrument.  log-normal: `exp(a + b·z)` µs each
-way, z from the slot's own seeded generator.
+multiple of the latest feed latency (receipt minus venue time, at least 0) of the instrument.  log-normal:
+`exp(a + b·z)` µs each way, z from the slot's own seeded generator.
 
 A negative entry latency means that the venue refused: its absolute value is the time until that answer.
 """

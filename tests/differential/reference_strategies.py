@@ -7,17 +7,19 @@ import math
 from replay import Context, Strategy
 from replay.context import Timer
 
-DAY = 86_400_000_000
+GRID_ORDERS = 5
+GRID_LIMIT_LOTS = 1_000
+TAKER_REACH_TICKS = 20
 
 
 class Timed(Strategy):
-    """Acts at local times `k · step_us`, from `start_us` on; notes touch and account before each action."""
+    """Acts at local times `k · step_us`, from `start_us` on; records touch and position before each action."""
 
     step_us: int = 1_000_000
     start_us: int = 0
     lots: int = 50
     p1: int = 0
-    p2: int = 0
+    p2: float = 0.0
 
     def on_start(self, ctx: Context) -> None:
         ctx.every(self.step_us)
@@ -26,20 +28,15 @@ class Timed(Strategy):
         if ctx.now < self.start_us:
             return
         book = ctx.book(0)
-        touch = (book.bid_ticks, book.ask_ticks, book.bid_lots, book.ask_lots)
-        account = ctx._session.money(0, "l_", 0.0) if not ctx.position(0) else ctx._session.money(0, "l_", ctx.mark(0))
-        slot = ctx._session.arena["slots"][0]
-        cash = int(slot["l_cash"])
-        for name, value in zip(("bid", "ask", "bid_lots", "ask_lots"), touch):
-            ctx.record(name, value)
+        ctx.record("bid", book.bid_ticks)
+        ctx.record("ask", book.ask_ticks)
+        ctx.record("bid_lots", book.bid_lots)
+        ctx.record("ask_lots", book.ask_lots)
         ctx.record("position", ctx.position(0))
-        ctx.record("cash", cash)
-        ctx.record("fees", account["fees"])
-        ctx.record("fills", int(slot["l_fills"]))
         self.act(ctx)
 
     def act(self, ctx: Context) -> None:
-        raise AssertionError("a subclass acts")
+        raise NotImplementedError("a subclass acts")
 
 
 class Bbo(Timed):
@@ -57,44 +54,36 @@ class Join(Timed):
 
     def act(self, ctx: Context) -> None:
         book = ctx.book(0)
-        mine = {order.side: order for order in ctx.orders(0)}
-        for order in ctx.orders(0):
-            touch = book.bid_ticks if order.side > 0 else book.ask_ticks
-            if abs(order.ticks - touch) > self.p1 and not order.pending:
+        touch = {1: book.bid_ticks, -1: book.ask_ticks}
+        known = ctx.orders(0)
+        for order in known:
+            if abs(order.ticks - touch[order.side]) > self.p1 and not order.pending:
                 ctx.cancel(order.id)
-        if 1 not in mine:
-            ctx.buy(0, self.lots, ticks=book.bid_ticks, post_only=True)
-        if -1 not in mine:
-            ctx.sell(0, self.lots, ticks=book.ask_ticks, post_only=True)
+        for side in (1, -1):
+            if all(order.side != side for order in known):
+                ctx.send(0, side, self.lots, touch[side], post_only=True)
 
 
 class Grid(Timed):
-    """Five orders a side on a lattice of `p1` ticks, `p2` ticks from the middle."""
+    """Orders on a lattice of `p1` ticks, `p2` ticks from the middle, while the position is below `limit_lots`."""
 
-    limit_lots: int = 1_000
+    limit_lots: int = GRID_LIMIT_LOTS
 
     def act(self, ctx: Context) -> None:
         book = ctx.book(0)
-        middle = (book.bid_ticks + book.ask_ticks) / 2
-        first_bid = math.floor((middle - self.p2) / self.p1) * self.p1
-        first_ask = math.ceil((middle + self.p2) / self.p1) * self.p1
-        bids = [first_bid - k * self.p1 for k in range(5)]
-        asks = [first_ask + k * self.p1 for k in range(5)]
+        middle, step = (book.bid_ticks + book.ask_ticks) / 2, self.p1
+        inner = {1: math.floor((middle - self.p2) / step) * step, -1: math.ceil((middle + self.p2) / step) * step}
+        wanted = {side: [inner[side] - side * k * step for k in range(GRID_ORDERS)] for side in (1, -1)}
         position = ctx.position(0)
-        known = set()
-        for order in ctx.orders(0):
-            known.add((order.side, order.ticks))
-            wanted = bids if order.side > 0 else asks
-            if order.ticks not in wanted and not order.pending:
+        known = ctx.orders(0)
+        for order in known:
+            if order.ticks not in wanted[order.side] and not order.pending:
                 ctx.cancel(order.id)
-        if position < self.limit_lots:
-            for ticks in bids:
-                if (1, ticks) not in known:
-                    ctx.buy(0, self.lots, ticks=ticks, post_only=True)
-        if position > -self.limit_lots:
-            for ticks in asks:
-                if (-1, ticks) not in known:
-                    ctx.sell(0, self.lots, ticks=ticks, post_only=True)
+        taken = {(order.side, order.ticks) for order in known}
+        for side in (1, -1):
+            for ticks in wanted[side]:
+                if side * position < self.limit_lots and (side, ticks) not in taken:
+                    ctx.send(0, side, self.lots, ticks, post_only=True)
 
 
 class Taker(Timed):
@@ -108,6 +97,6 @@ class Taker(Timed):
         touch = book.ask_ticks if side > 0 else book.bid_ticks
         lots = self.lots + (book.ask_lots if side > 0 else book.bid_lots)
         if self.tif == "MARKET":
-            ctx.send(0, side, lots, None)
+            ctx.send(0, side, lots)
         else:
-            ctx.send(0, side, lots, touch + side * 20, tif=self.tif)
+            ctx.send(0, side, lots, touch + side * TAKER_REACH_TICKS, tif=self.tif)
