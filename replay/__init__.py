@@ -41,6 +41,9 @@ _HOME = {
     "TableLatency": "replay.models",
     "TieredFees": "replay.models",
     "TransportError": "replay.errors",
+    "UserSlippage": "replay.models",
+    "UserQueue": "replay.models",
+    "UserFees": "replay.models",
 }
 
 __all__ = [
@@ -73,6 +76,9 @@ __all__ = [
     "TableLatency",
     "TieredFees",
     "TransportError",
+    "UserFees",
+    "UserQueue",
+    "UserSlippage",
     "__version__",
 ]
 
@@ -106,6 +112,9 @@ if TYPE_CHECKING:
         SquareRootImpact,
         TableLatency,
         TieredFees,
+        UserFees,
+        UserQueue,
+        UserSlippage,
     )
     from replay.quality import QualityReport
     from replay.results import Result

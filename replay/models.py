@@ -6,8 +6,9 @@ for the kernels.  They are parameters of `Replay(...)`; a dict `{instrument name
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -16,6 +17,7 @@ import numpy as np
 
 from replay.errors import ConfigError
 from replay.kernel import codes
+from replay.kernel.hooks import ARGUMENTS, hook_address
 from replay.units import SCALE, decimal_from_rate
 
 MAX_LATENCY_US = 3_600_000_000
@@ -44,6 +46,17 @@ def _whole_us(name: str, value: int, low: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= MAX_LATENCY_US:
         raise ConfigError(name, value, f"must be whole microseconds from {low} to {MAX_LATENCY_US}")
     return int(value)
+
+
+def _compiles(name: str, function: Callable[..., float]) -> None:
+    """ConfigError, with Numba's own words, when `function` cannot be a hook."""
+    plain = getattr(function, "py_func", function)
+    if not inspect.isfunction(plain) or len(inspect.signature(plain).parameters) != ARGUMENTS:
+        raise ConfigError(name, function, f"must be a function of {ARGUMENTS} numbers")
+    try:
+        hook_address(function)
+    except ValueError as error:
+        raise ConfigError(name, plain.__name__, f"cannot be compiled: {error}") from None
 
 
 # ------------------------------------------------------------------------------------------------------------ latency
@@ -157,7 +170,23 @@ class LogProbQueue:
             raise ConfigError("LogProbQueue.variant", self.variant, "must be 1 or 2")
 
 
-Queue = RiskAverseQueue | PowerProbQueue | LogProbQueue
+@dataclass(frozen=True, slots=True)
+class UserQueue:
+    """A queue model of your own: `function(front, printed, before, after, lot, parameter) -> new front`.
+
+    Called for each order of a level that changes from `before` to `after` lots, `printed` lots of which were prints
+    already taken off `front`; `lot` is the size of a lot.  All are floats; the answer is kept within 0 and `after`, NaN
+    counts as `after`.  The function must be one that Numba can compile: numbers and `math`, no objects, no exceptions.
+    """
+
+    function: Callable[..., float]
+    parameter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _compiles("UserQueue.function", self.function)
+
+
+Queue = RiskAverseQueue | PowerProbQueue | LogProbQueue | UserQueue
 
 
 # ------------------------------------------------------------------------------------------------- slippage and fees
@@ -206,7 +235,22 @@ class SquareRootImpact:
         _finite("SquareRootImpact.y", self.y, 0.0, 100.0)
 
 
-Slippage = NoSlippage | BpsSlippage | SpreadSlippage | SquareRootImpact
+@dataclass(frozen=True, slots=True)
+class UserSlippage:
+    """A slippage model of your own: `function(ticks, lots, side, spread_ticks, lot, parameter) -> extra ticks`.
+
+    Called for each taking fill with the book's price and the lots of the whole order; the answer is rounded up to whole
+    ticks and always makes the price worse (a negative or undefined one counts as 0).  Compiled by Numba, all floats.
+    """
+
+    function: Callable[..., float]
+    parameter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _compiles("UserSlippage.function", self.function)
+
+
+Slippage = NoSlippage | BpsSlippage | SpreadSlippage | SquareRootImpact | UserSlippage
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +303,20 @@ class FlatFees:
         _scaled("FlatFees.per_fill", self.per_fill, "0", "1000000")
 
 
-Fees = MakerTaker | TieredFees | PerContractFees | FlatFees
+@dataclass(frozen=True, slots=True)
+class UserFees:
+    """Fees of your own: `function(maker, price, size, lots, 0.0, 0.0) -> money` in the settlement currency, per fill.
+
+    `maker` is 1.0 or 0.0, `size` in the instrument's unit times its multiplier.  Compiled by Numba, all floats.
+    """
+
+    function: Callable[..., float]
+
+    def __post_init__(self) -> None:
+        _compiles("UserFees.function", self.function)
+
+
+Fees = MakerTaker | TieredFees | PerContractFees | FlatFees | UserFees
 
 
 # ------------------------------------------------------------------------------------------------------------- margin
@@ -319,6 +376,8 @@ def write_queue(slot: np.void, model: Queue) -> None:
     elif isinstance(model, PowerProbQueue):
         slot["queue_kind"] = (codes.QUEUE_POWER, codes.QUEUE_POWER_2, codes.QUEUE_POWER_3)[model.variant - 1]
         slot["queue_n"] = model.n
+    elif isinstance(model, UserQueue):
+        slot["queue_kind"], slot["queue_n"] = hook_address(model.function), model.parameter
     else:
         slot["queue_kind"] = (codes.QUEUE_LOG, codes.QUEUE_LOG_2)[model.variant - 1]
 
@@ -332,6 +391,8 @@ def write_slippage(slot: np.void, model: Slippage) -> None:
     elif isinstance(model, SquareRootImpact):
         slot["slippage_kind"] = codes.SLIPPAGE_SQRT
         slot["slippage_a"], slot["slippage_b"], slot["slippage_c"] = model.y, model.daily_volatility, model.daily_volume
+    elif isinstance(model, UserSlippage):
+        slot["slippage_kind"], slot["slippage_a"] = hook_address(model.function), model.parameter
     else:
         slot["slippage_kind"] = codes.SLIPPAGE_NONE
 
@@ -350,6 +411,8 @@ def write_fees(slot: np.void, model: Fees, tables: list[tuple[int, int]]) -> Non
         slot["fee_kind"] = codes.FEE_PER_CONTRACT
         slot["maker"] = _scaled("maker", model.maker, "-1000000", "1000000")
         slot["taker"] = _scaled("taker", model.taker, "-1000000", "1000000")
+    elif isinstance(model, UserFees):
+        slot["fee_kind"] = hook_address(model.function)
     else:
         slot["fee_kind"] = codes.FEE_FLAT
         slot["flat_scaled"] = _scaled("per_fill", model.per_fill, "0", "1000000")

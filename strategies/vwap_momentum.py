@@ -3,12 +3,12 @@
 The VWAP of the last minutes is what others have paid on average; a price that has left it and still moves the same way
 has news or a large order behind it.  The usual day-trading rule: at a bar's end, last price above VWAP by `entry_bps`
 and above the close `momentum_bars` ago means buy, the mirror image sell; each book message compares the price at which
-it could leave with the average entry.  Entries are IOC at the touch, exits market orders, one at a time.
+it could leave with the average entry.  Entries are IOC, exits market orders, one at a time.  Ignored: fees, lost trades.
 
 Parameters: `instrument` index; `lots` the position, also its limit; `bar_us`; `window_bars` of the VWAP (at most 255);
 `momentum_bars` (less than the window); `entry_bps`, `target_bps`, `stop_bps` in 1/10000 of the price.  The rest is
 state: rows of `ring` are ticks · lots, lots and close, bar k in place k % 256.  Records "vwap" (ticks) while flat.
-Ignored: fees, trades lost in gaps, time of day."""
+"""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class VwapMomentum(Strategy):
 
     ring: np.ndarray = np.zeros((3, 256), np.int64)
     bars: int = 0
-    last_ticks: int = 0
     cost: float = 0.0
     order_id: int = 0
 
@@ -43,25 +42,23 @@ class VwapMomentum(Strategy):
         if trade.instrument == self.instrument:
             self.ring[0, self.bars % 256] += trade.ticks * trade.lots
             self.ring[1, self.bars % 256] += trade.lots
-            self.last_ticks = trade.ticks
+            self.ring[2, self.bars % 256] = trade.ticks
 
     def on_timer(self, ctx: Context, timer: Timer) -> None:
-        self.ring[2, self.bars % 256] = self.last_ticks
+        last = self.ring[2, self.bars % 256]
         self.bars += 1
-        self.ring[:, self.bars % 256] = 0
+        self.ring[:, self.bars % 256] = np.array([0, 0, last])
         window = np.arange(self.bars - self.window_bars, self.bars) % 256
         size = self.ring[1][window].sum()
-        book = ctx.book(self.instrument)
-        idle = self.order_id == 0 and ctx.position(self.instrument) == 0
-        if self.bars < self.window_bars or size == 0 or not book.ready or not idle:
+        book, position = ctx.book(self.instrument), ctx.position(self.instrument)
+        if self.bars < self.window_bars or size == 0 or not book.ready or self.order_id != 0 or position != 0:
             return
         vwap = self.ring[0][window].sum() / size
         ctx.record("vwap", vwap)
-        past = self.ring[2, (self.bars - 1 - self.momentum_bars) % 256]
-        away = self.entry_bps / 10_000 * vwap
-        if self.last_ticks > max(vwap + away, past):
+        past, away = self.ring[2, (self.bars - 1 - self.momentum_bars) % 256], vwap * self.entry_bps / 10_000
+        if last > max(vwap + away, past):
             self.order_id = max(0, ctx.buy(self.instrument, self.lots, book.ask_ticks, tif="IOC"))
-        elif self.last_ticks < min(vwap - away, past):
+        elif last < min(vwap - away, past):
             self.order_id = max(0, ctx.sell(self.instrument, self.lots, book.bid_ticks, tif="IOC"))
 
     def on_book(self, ctx: Context, book: Book) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from replay.kernel.codes import FEE_FLAT, FEE_PER_CONTRACT, FEE_TIERS, INVERSE
 from replay.kernel.exact import BASE, carried, product
+from replay.kernel.hooks import LAST_CODE, call_hook
 from replay.kernel.jit import kernel
 from replay.units import SCALE
 
@@ -68,6 +69,9 @@ def fill_fee(slot, tables, inst, maker, ticks, lots):
     fill and always go through the float.
     """
     kind = slot["fee_kind"]
+    if kind > LAST_CODE:
+        size = lots * inst["lot"] * inst["multiplier"]
+        return 0, 0, call_hook(kind, float(maker), ticks * inst["tick"], size, float(lots), 0.0, 0.0)
     if kind == FEE_PER_CONTRACT:
         each = slot["maker"] if maker else slot["taker"]
         return 0, 0, each / SCALE * (lots * inst["lot"])

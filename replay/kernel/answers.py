@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from replay.kernel.account import add_fee, book_fill, equity_of, fill_fee, mark_of, scaled_money
 from replay.kernel.agenda import PHASE_ANSWER, agenda_push
-from replay.kernel.codes import DO_ANSWER, FILLED, GONE, PARTLY_FILLED, R_NONE
+from replay.kernel.codes import DO_ANSWER, FILLED, GONE, INVERSE, PARTLY_FILLED, R_NONE, SYSTEM
+from replay.kernel.exact import carried, product
 from replay.kernel.jit import kernel
 from replay.kernel.latency import response_us
 from replay.kernel.orders import BOOKS_EACH
@@ -46,7 +47,6 @@ def answer(st, at, status, request, reason):
     item["fill"] = -1
     item["request"] = request
     order["in_flight"] += 1
-    order["exch_ts"] = now
     return due, index
 
 
@@ -60,6 +60,16 @@ def finish(st, at, status, request, reason):
 
 
 @kernel(entry=False)
+def liquidation_fee(slot, inst, ticks, lots):
+    """What the venue charges on top for closing a position by force, as (hi, lo, float) like `fill_fee`."""
+    if inst["payoff"] == INVERSE:
+        unit = inst["lot"] * inst["multiplier"] / inst["tick"]
+        return 0, 0, lots / ticks * unit * (slot["liquidation_fee"] / SCALE)
+    hi, lo = product(ticks * lots, slot["liquidation_fee"])
+    return hi, lo, 0.0
+
+
+@kernel(entry=False)
 def execute(st, at, lots, ticks, slippage_ticks, maker, request, cause):
     """`lots` of the order trade at `ticks` (slippage included); books the venue side and sends the answer."""
     run, order = st.run, st.orders[at]
@@ -68,6 +78,10 @@ def execute(st, at, lots, ticks, slippage_ticks, maker, request, cause):
     order["leaves"] -= lots
     order["filled"] += lots
     hi, lo, f = fill_fee(slot, st.tables, inst, maker, ticks, lots)
+    if order["flags"] & SYSTEM:
+        more_hi, more_lo, more_f = liquidation_fee(slot, inst, ticks, lots)
+        hi, lo = carried(hi + more_hi, lo + more_lo)
+        f += more_f
     book_fill(slot, inst["payoff"], order["side"], ticks, lots)
     add_fee(slot, hi, lo, f)
     status = FILLED if order["leaves"] == 0 else PARTLY_FILLED

@@ -22,6 +22,7 @@ from replay.kernel.codes import (
     EXPIRED,
     FILLED,
     GO_ON,
+    GONE,
     GTD,
     HELD,
     LIVE,
@@ -34,6 +35,7 @@ from replay.kernel.codes import (
     R_EXPIRED,
     R_NONE,
     R_UNKNOWN_ORDER,
+    R_VENUE,
     REQUEST_CANCEL,
     REQUEST_MODIFY,
     REQUEST_NEW,
@@ -62,7 +64,7 @@ from replay.kernel.orders import (
     watch_order,
 )
 from replay.kernel.venue_view import FAR, reaches
-from replay.kernel.waiting import check_stops, watch_level
+from replay.kernel.waiting import check_stops, trailing_stop, watch_level
 from replay.units import SCALE
 
 
@@ -143,7 +145,10 @@ def do_new(st, index):
     order = st.orders[at]
     order["in_flight"] -= 1
     if order["kind"] in (STOP_MARKET, STOP_LIMIT, TRAILING_STOP):
-        place_stop(st, at)
+        if order["tif"] == GTD and order["expire_us"] <= st.run[0]["now"]:
+            finish(st, at, EXPIRED, REQUEST_NEW, R_EXPIRED)
+        else:
+            place_stop(st, at)
     else:
         accept(st, at, REQUEST_NEW)
     release_reserved(st, order["instrument"], order["side"], order["ticks"])
@@ -157,7 +162,7 @@ def place_stop(st, at):
     instrument = order["instrument"]
     if order["kind"] == TRAILING_STOP:
         level, known = watch_level(st, instrument, order)
-        order["stop_ticks"] = level + order["side"] * order["trail"] if known else order["side"] * FAR
+        order["stop_ticks"] = trailing_stop(st, instrument, order, level) if known else order["side"] * FAR
     watch_order(st.orders, st.instruments, at, WATCHING)
     answer(st, at, LIVE, REQUEST_NEW, R_NONE)
     check_stops(st, instrument, order["trigger"])
@@ -165,9 +170,9 @@ def place_stop(st, at):
 
 @kernel(entry=False)
 def plan_expiry(st, at):
-    """A GTD order that is still there will be taken out at its time."""
+    """A GTD order that is still there (a stop may have been hit, too) will be taken out at its time."""
     order = st.orders[at]
-    if order["tif"] != GTD or order["venue_state"] not in (RESTING, WATCHING, HELD):
+    if order["tif"] != GTD or order["venue_state"] == GONE:
         return
     index = agenda_push(st.run, st.heap, st.items, max(order["expire_us"], st.run[0]["now"]), PHASE_REQUEST)
     st.items[index]["kind"] = DO_EXPIRE
@@ -177,7 +182,10 @@ def plan_expiry(st, at):
 
 @kernel(entry=False)
 def leave_venue(st, at):
-    """Take the order out of whatever list it is in; False when it is not there any more."""
+    """Take the order out of whatever list it is in; False when it is over.
+
+    ABSENT is an order that waits for its judgement later in this microsecond (`do_triggered`): it is in no list.
+    """
     order = st.orders[at]
     if order["venue_state"] == RESTING:
         unrest_order(st.books, st.cells, st.orders, st.slots, at)
@@ -185,7 +193,7 @@ def leave_venue(st, at):
     if order["venue_state"] in (WATCHING, HELD):
         unwatch_order(st.orders, st.instruments, at)
         return True
-    return False
+    return order["venue_state"] == ABSENT
 
 
 @kernel(entry=False)
@@ -196,7 +204,7 @@ def do_expire(st, index):
     if at < 0:
         return
     request = REQUEST_NONE
-    if st.orders[at]["venue_state"] == HELD:
+    if st.orders[at]["venue_state"] in (HELD, ABSENT):
         request = st.orders[at]["pending_request"]
     if leave_venue(st, at):
         finish(st, at, EXPIRED, request, R_EXPIRED)
@@ -219,16 +227,18 @@ def do_modify(st, index):
     """A modify request reaches the venue: `lots` is the new total size.
 
     Less size at the same price keeps the place in the queue; anything else leaves and is judged as a new order for
-    the new remaining quantity.
+    the new remaining quantity.  A stop that waits is not judged; it may get a new stop price, which may be hit at once.
     """
     item = st.items[index]
     at = item["order"]
     order = st.orders[at]
     ticks, lots = item["ticks"], item["lots"]
+    if order["kind"] in (MARKET, STOP_MARKET, TRAILING_STOP):
+        ticks = order["ticks"]
     order["in_flight"] -= 1
     old_ticks = order["ticks"]
     leaves = lots - order["filled"]
-    if order["venue_state"] not in (RESTING, WATCHING, HELD):
+    if order["venue_state"] == GONE:
         answer(st, at, order["status"], REQUEST_MODIFY, R_UNKNOWN_ORDER)
     elif leaves <= 0:
         leave_venue(st, at)
@@ -240,6 +250,9 @@ def do_modify(st, index):
         order["lots"] = lots
         order["leaves"] = leaves
         answer(st, at, PARTLY_FILLED if order["filled"] > 0 else LIVE, REQUEST_MODIFY, R_NONE)
+        if order["venue_state"] == WATCHING and item["interval"] != 0:
+            order["stop_ticks"] = item["interval"]
+            check_stops(st, order["instrument"], order["trigger"])
     else:
         leave_venue(st, at)
         order["venue_state"] = ABSENT
@@ -254,11 +267,12 @@ def do_modify(st, index):
 
 @kernel(entry=False)
 def do_triggered(st, index):
-    """A stop that was hit, or an order that was held until the book was valid, is judged."""
+    """A stop that was hit, or an order that was held until the book was valid, is judged (unless it is over by now)."""
     at = st.items[index]["order"]
     order = st.orders[at]
     order["in_flight"] -= 1
-    accept(st, at, order["pending_request"])
+    if order["venue_state"] != GONE:
+        accept(st, at, order["pending_request"])
     release_reserved(st, order["instrument"], order["side"], order["ticks"])
 
 
@@ -271,7 +285,12 @@ def do_answer(st, index):
     slot = st.slots[item["slot"]]
     inst = st.instruments[order["instrument"]]
     order["in_flight"] -= 1
-    order["status"] = item["status"] if order["status"] not in (FILLED, CANCELLED) else order["status"]
+    if item["reason"] == R_VENUE and item["request"] != REQUEST_NEW:
+        keep_as_known(item, order)
+    if order["status"] < FILLED:
+        order["status"] = item["status"]
+    if item["exch_ts"] != 0:
+        order["exch_ts"] = item["exch_ts"]
     order["l_ticks"] = item["ticks"]
     order["l_lots"] = item["lots"]
     order["l_leaves"] = item["leaves"]
@@ -299,6 +318,16 @@ def do_answer(st, index):
         return CALLBACK
     forget_retired(st)
     return GO_ON
+
+
+@kernel(entry=False)
+def keep_as_known(item, order):
+    """A refused cancel or modify never reached the order: its answer says what we know now, not when we asked."""
+    item["status"] = order["status"]
+    item["ticks"] = order["l_ticks"]
+    item["lots"] = order["l_lots"]
+    item["leaves"] = order["l_leaves"]
+    item["filled"] = order["l_filled"]
 
 
 @kernel(entry=False)
@@ -374,12 +403,13 @@ def do_funding(st, index):
     mark = mark_of(inst, st.books[instrument * BOOKS_EACH])
     if mark == 0:
         return
+    rate = inst["rate"] if inst["next_funding"] == run[0]["now"] else inst["rate_before"]
     for k in range(run[0]["strategies"]):
         slot_index = st.strategies[k]["first_slot"] + instrument
         slot = st.slots[slot_index]
         if slot["position"] == 0:
             continue
-        hi, lo, f = funding_due(inst, slot["position"], mark, inst["rate"])
+        hi, lo, f = funding_due(inst, slot["position"], mark, rate)
         slot["funding_hi"], slot["funding_lo"] = carried(slot["funding_hi"] + hi, slot["funding_lo"] + lo)
         slot["funding_f"] += f
         seen = agenda_push(run, st.heap, st.items, run[0]["now"] + max(inst["feed_us"], 0), PHASE_ANSWER)

@@ -1,7 +1,8 @@
 """Windows: how batches of a source become what the cursors walk over.
 
 A source owns a stretch of the `rows` section.  The local cursor walks it in order of receipt.  The venue cursor walks
-the messages that matter to the venue (books, trades, gaps, marks, funding; a recording's quotes are for the strategy)
+the messages that matter to the venue (books, gaps, marks, funding, and each print of a trade message; a recording's
+quotes are for the strategy)
 in order of `(exch_ts, ts, trades before books, position)`, kept as a list of row numbers in `venue_order`.  Because no
 later row can have `exch_ts < last ts - horizon`, everything before that moment is final and may be walked
 (`venue_end`); the rest waits for the next batch.  Feeds are almost sorted by venue time, so an insertion sort of
@@ -10,7 +11,7 @@ messages costs a few steps each.
 
 from __future__ import annotations
 
-from replay.events import BOOK, LAST, LIQUIDATION, QUOTE
+from replay.events import BOOK, LAST, LIQUIDATION, QUOTE, TRADE
 from replay.kernel.jit import kernel
 from replay.kernel.merge import NEVER, merge_build
 from replay.kernel.state import open_state
@@ -101,7 +102,7 @@ def append(arena, s, batch, instrument_map, last):
             return OUT_OF_ORDER
         last_ts = batch[k]["ts"]
         kind = batch[k]["kind"]
-        if begins and kind not in (QUOTE, LIQUIDATION):
+        if kind == TRADE or (begins and kind not in (QUOTE, LIQUIDATION)):
             place = n
             row = left + k
             while place > first_free and venue_key_before(rows, at, row0 + order[order0 + place - 1]):

@@ -42,7 +42,7 @@ def refuse_new(st, at):
         price = mark / SCALE
     size = order["leaves"] * inst["lot"] * inst["multiplier"]
     notional = size if inst["payoff"] == INVERSE else size * price
-    if slot["min_notional"] > 0.0 and notional < slot["min_notional"]:
+    if notional < slot["min_notional"] and (mark != 0 or order["kind"] != MARKET):
         return R_MIN_NOTIONAL
     if order["flags"] & REDUCE_ONLY:
         closable = -order["side"] * slot["position"]

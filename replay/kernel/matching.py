@@ -27,6 +27,7 @@ from replay.kernel.codes import (
     LIMIT,
     LIVE,
     MARKET,
+    PARTLY_FILLED,
     POST_ONLY,
     R_BOOK_INVALID,
     R_EXPIRED,
@@ -54,24 +55,39 @@ from replay.kernel.venue_view import FAR, available, best_for, reaches, slippage
 def worst_price(st, at, limit):
     """The furthest price at which the order would trade or rest: what its own orders of the other side may meet."""
     order = st.orders[at]
-    slot = st.slots[order["slot"]]
-    if order["kind"] != MARKET and order["tif"] not in (IOC, FOK):
-        if available(st, order["slot"], order["side"], limit, order["leaves"]) < order["leaves"]:
-            return limit
-    side = order["side"]
+    slot_index, side = order["slot"], order["side"]
+    slot = st.slots[slot_index]
+    rests = order["kind"] == LIMIT and order["tif"] not in (IOC, FOK)
+    nothing = -side * FAR
     b = order["instrument"] * BOOKS_EACH
-    ticks = best_for(st, order["slot"], -side)
+    ticks = best_for(st, slot_index, -side)
     if slot["execution"] == EXECUTION_FULL:
-        return ticks if reaches(side, limit, ticks) else limit
-    worst = -side * FAR
+        if reaches(side, limit, ticks):
+            return ticks
+        return limit if rests else nothing
+    if rests and available(st, slot_index, side, limit, order["leaves"]) < order["leaves"]:
+        return limit
+    worst = nothing
     found = 0
     while found < order["leaves"] and reaches(side, limit, ticks):
-        worst = ticks
-        found += book_lots(st.books, st.cells, b, -side, ticks)
+        lots = book_lots(st.books, st.cells, b, -side, ticks)
         if slot["consume"] != 0:
-            found -= taken_lots(st, order["instrument"], order["slot"], -side, ticks)
+            lots -= taken_lots(st, order["instrument"], slot_index, -side, ticks)
+        if lots > 0:
+            worst = ticks
+            found += lots
         ticks = book_next(st.books, st.cells, b, -side, ticks)
     return worst
+
+
+@kernel(entry=False)
+def can_fill_whole(st, at, limit):
+    """Whether all of the order executes now, up to `limit`."""
+    order = st.orders[at]
+    side = order["side"]
+    if st.slots[order["slot"]]["execution"] == EXECUTION_FULL:
+        return reaches(side, limit, best_for(st, order["slot"], -side))
+    return available(st, order["slot"], side, limit, order["leaves"]) == order["leaves"]
 
 
 @kernel(entry=False)
@@ -137,6 +153,9 @@ def accept(st, at, request):
     if order["flags"] & POST_ONLY and reaches(side, asked, best_for(st, slot_index, -side)):
         finish(st, at, REJECTED, request, R_POST_ONLY)
         return
+    if order["tif"] == FOK and not can_fill_whole(st, at, asked):
+        finish(st, at, EXPIRED, request, R_NO_LIQUIDITY)
+        return
     limit = own_limit(st, at, asked)
     if limit != asked and (order["tif"] == FOK or order["flags"] & POST_ONLY):
         finish(st, at, REJECTED, request, R_SELF_TRADE)
@@ -144,10 +163,6 @@ def accept(st, at, request):
     crosses = reaches(side, limit, best_for(st, slot_index, -side))
     announce = True
     if crosses:
-        if order["tif"] == FOK and slot["execution"] != EXECUTION_FULL:
-            if available(st, slot_index, side, limit, order["leaves"]) < order["leaves"]:
-                finish(st, at, EXPIRED, request, R_NO_LIQUIDITY)
-                return
         order["front"] = 0.0
         take(st, at, limit, request)
         request = REQUEST_NONE
@@ -173,7 +188,7 @@ def rest(st, at, request, announce):
     order["kind"] = LIMIT
     rest_order(st.books, st.cells, st.orders, st.slots, at)
     if announce:
-        answer(st, at, LIVE, request, R_NONE)
+        answer(st, at, PARTLY_FILLED if order["filled"] > 0 else LIVE, request, R_NONE)
 
 
 @kernel(entry=False)

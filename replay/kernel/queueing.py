@@ -24,6 +24,7 @@ from replay.kernel.codes import (
     QUEUE_POWER_2,
     QUEUE_RISK_AVERSE,
 )
+from replay.kernel.hooks import LAST_CODE, call_hook
 from replay.kernel.jit import kernel
 
 
@@ -73,8 +74,12 @@ def share_behind(kind, n, front, behind, lot):
 def front_after_change(kind, n, front, printed, before, after, lot, bounded):
     """The new front of an order after its level went from `before` to `after` lots (all float64 lots).
 
-    An infinite P counts as 1, an undefined result as `after`.  `bounded` keeps the front in [0, after].
+    An infinite P counts as 1, an undefined result as `after`.  `bounded` keeps the front in [0, after].  A user's own
+    model is asked with (front, printed, before, after, lot, n), and its answer is bounded in any case.
     """
+    if kind > LAST_CODE:
+        moved = call_hook(kind, front, printed, before, after, lot, n)
+        return after if math.isnan(moved) else min(max(moved, 0.0), after)
     if kind == QUEUE_RISK_AVERSE:
         return min(front, after)
     cancelled = before - after - printed

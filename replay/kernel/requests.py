@@ -14,6 +14,7 @@ from replay.kernel.codes import (
     DO_MODIFY,
     DO_NEW,
     DO_TIMER,
+    FILLED,
     LIVE,
     MARKET,
     PARTLY_FILLED,
@@ -201,11 +202,9 @@ def refuse_request(st, strategy, order_id):
     if at < 0 or st.slots[st.orders[at]["slot"]]["strategy"] != strategy:
         return -1, R_UNKNOWN_ORDER
     order = st.orders[at]
-    if order["pending"] != REQUEST_NONE:
-        return at, R_PENDING
-    if order["status"] not in (LIVE, PARTLY_FILLED):
+    if order["status"] >= FILLED:
         return at, R_UNKNOWN_ORDER
-    return at, R_NONE
+    return at, R_PENDING if order["pending"] != REQUEST_NONE else R_NONE
 
 
 @kernel
@@ -248,14 +247,17 @@ def cancel_all(arena, strategy, instrument):
 
 
 @kernel
-def modify(arena, strategy, order_id, lots, ticks):
-    """Ask for a new total size and price.  Returns 0, minus a reason code, or NEED_ROOM_CODE."""
+def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
+    """Ask for a new total size and price, and for a stop that waits a new stop price (0: as it is).
+
+    Returns 0, minus a reason code, or NEED_ROOM_CODE.
+    """
     st = open_state(arena)
     at, reason = refuse_request(st, strategy, order_id)
     if reason == R_NONE:
         if lots <= 0 or lots > MAX_LOTS:
             reason = R_OFF_LOT
-        elif ticks < -MAX_PRICE_TICKS or ticks > MAX_PRICE_TICKS:
+        elif abs(ticks) > MAX_PRICE_TICKS or abs(stop_ticks) > MAX_PRICE_TICKS:
             reason = R_OFF_TICK
     if reason != R_NONE:
         return -reason
@@ -266,6 +268,7 @@ def modify(arena, strategy, order_id, lots, ticks):
     if item["kind"] == DO_MODIFY:
         item["ticks"] = ticks
         item["lots"] = lots
+        item["interval"] = stop_ticks
     return 0
 
 

@@ -46,7 +46,7 @@ SOURCE = _record(
 INSTRUMENT = _record(
     "payoff", "tick:f", "lot:f", "multiplier:f", "tick_scaled", "currency",
     "venue_valid", "local_valid", "venue_seen", "local_seen", "mark", "mark_local", "mark_fed", "last_ticks",
-    "last_local", "rate", "rate_local", "next_funding", "next_funding_local", "funding_booked",
+    "last_local", "rate", "rate_before", "rate_local", "next_funding", "next_funding_local", "funding_booked",
     "watch_head", "feed_us", "quote_bid", "quote_bid_lots", "quote_ask", "quote_ask_lots",
     "blind_since", "blind_us", "gaps", "cause_seq", "cause_kind",
 )  # fmt: skip

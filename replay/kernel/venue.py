@@ -42,6 +42,8 @@ def venue_message(st, at):
         if st.run[0]["live_orders"] > 0:
             printed(st, instrument, row["side"], row["price"], row["qty"])
             check_stops(st, instrument, TRIGGER_LAST)
+            if inst["mark_fed"] == 0:
+                check_stops(st, instrument, TRIGGER_MARK)
     elif kind == MARK:
         inst["mark"] = row["value"]
         inst["mark_fed"] = 1
@@ -111,7 +113,10 @@ def venue_book_message(st, at, instrument, inst):
 
 @kernel(entry=False)
 def venue_funding(st, at, inst):
-    """A funding announcement: the rate of the period that ends at `seq`; the settlement is planned once."""
+    """A funding announcement: the rate of the period that ends at `seq`; the settlement is planned once.
+
+    A venue may announce the next period before or at the settlement of this one, so the rate before is kept.
+    """
     row = st.rows[at]
     due = row["seq"]
     if due > inst["funding_booked"] and due >= st.run[0]["now"]:
@@ -119,6 +124,11 @@ def venue_funding(st, at, inst):
         st.items[index]["kind"] = DO_FUNDING
         st.items[index]["order"] = row["instrument"]
         inst["funding_booked"] = due
+    if due < inst["next_funding"]:
+        inst["rate_before"] = row["value"]
+        return
+    if due > inst["next_funding"]:
+        inst["rate_before"] = inst["rate"]
     inst["next_funding"] = due
     inst["rate"] = row["value"]
 

@@ -10,6 +10,7 @@ import math
 
 from replay.kernel.book import NO_ASK, NO_BID, book_lots, book_next, book_set
 from replay.kernel.codes import SLIPPAGE_BPS, SLIPPAGE_SPREAD, SLIPPAGE_SQRT
+from replay.kernel.hooks import LAST_CODE, call_hook
 from replay.kernel.jit import kernel
 from replay.kernel.orders import BOOKS_EACH, list_head
 
@@ -127,14 +128,20 @@ def slippage(st, slot, inst, b, side, ticks, lots):
     """
     kind = slot["slippage_kind"]
     extra = 0.0
+    spread = 0
+    if st.books[b]["bid_lots"] > 0 and st.books[b]["ask_lots"] > 0:
+        spread = st.books[b]["ask_ticks"] - st.books[b]["bid_ticks"]
     if kind == SLIPPAGE_BPS:
         extra = ticks * slot["slippage_a"] * 1e-4
     elif kind == SLIPPAGE_SPREAD:
-        if st.books[b]["bid_lots"] > 0 and st.books[b]["ask_lots"] > 0:
-            extra = (st.books[b]["ask_ticks"] - st.books[b]["bid_ticks"]) * slot["slippage_a"]
+        extra = spread * slot["slippage_a"]
     elif kind == SLIPPAGE_SQRT:
         part = lots * inst["lot"] / slot["slippage_c"]
         extra = ticks * slot["slippage_a"] * slot["slippage_b"] * math.sqrt(part)
+    elif kind > LAST_CODE:
+        extra = call_hook(kind, float(ticks), float(lots), float(side), float(spread), inst["lot"], slot["slippage_a"])
+        if not (0.0 <= extra < 1e15):
+            extra = 0.0
     whole = int(math.ceil(extra - 1e-9))
     if side < 0 and whole >= ticks:
         whole = max(ticks - 1, 0)

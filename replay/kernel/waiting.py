@@ -59,7 +59,7 @@ def check_stops(st, instrument, trigger):
             if known:
                 side = order["side"]
                 if order["kind"] == TRAILING_STOP:
-                    follow = level + side * order["trail"]
+                    follow = trailing_stop(st, instrument, order, level)
                     if (side > 0 and follow < order["stop_ticks"]) or (side < 0 and follow > order["stop_ticks"]):
                         order["stop_ticks"] = follow
                 if (side > 0 and level >= order["stop_ticks"]) or (side < 0 and level <= order["stop_ticks"]):
@@ -67,6 +67,16 @@ def check_stops(st, instrument, trigger):
                     trigger_order(st, at)
         at = after
         left -= 1
+
+
+@kernel(entry=False)
+def trailing_stop(st, instrument, order, level):
+    """Where a trailing stop would stand now: `trail` ticks from the watched price, a fraction rounded away from it."""
+    inst = st.instruments[instrument]
+    side = order["side"]
+    if order["trigger"] == TRIGGER_MARK and mark_of(inst, st.books[instrument * BOOKS_EACH]) % inst["tick_scaled"] != 0:
+        level += side
+    return level + side * order["trail"]
 
 
 @kernel(entry=False)

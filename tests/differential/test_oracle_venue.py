@@ -136,8 +136,8 @@ def test_an_increase_after_a_partial_fill_executes_the_new_remainder() -> None:
     ("how", "status", "reason"),
     [
         ({"ticks": 101, "post_only": True}, "rejected", "post-only-would-cross"),
-        ({"ticks": 102, "tif": "FOK", "lots": 13}, "expired", "expired"),
-        ({"ticks": 100, "tif": "IOC"}, "expired", "expired"),
+        ({"ticks": 102, "tif": "FOK", "lots": 13}, "expired", "no-liquidity"),
+        ({"ticks": 100, "tif": "IOC"}, "expired", "no-liquidity"),
         ({"ticks": 100, "reduce_only": True}, "rejected", "reduce-only"),
         ({"ticks": 100, "tif": "GTD", "expire_us": START + 5}, "expired", "expired"),
         ({"ticks": 100, "tif": "GTD", "expire_us": START + 500}, "expired", "expired"),

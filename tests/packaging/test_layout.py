@@ -27,7 +27,7 @@ PUBLIC = [
     "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin", "NoSlippage",
     "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError", "Result", "RiskAverseQueue",
     "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError", "TableLatency", "TieredFees", "TransportError",
-    "__version__",
+    "UserFees", "UserQueue", "UserSlippage", "__version__",
 ]  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from replay.kernel import agenda
 from replay.kernel.state import ITEM, NODE, RUN
-from tests.conftest import INTERPRETED
 from tests.oracles.merge import AgendaModel
 
 PHASES = st.integers(agenda.PHASE_ANSWER, agenda.PHASE_TIMER)
@@ -67,4 +66,4 @@ class AgendaMachine(RuleBasedStateMachine):
 
 
 TestAgenda = AgendaMachine.TestCase
-TestAgenda.settings = settings(stateful_step_count=60, max_examples=10 if INTERPRETED else 60)
+TestAgenda.settings = settings(stateful_step_count=60)

@@ -29,7 +29,7 @@ Where the specification is silent, this oracle chooses:
   a snapshot, gives it back.  A GTC remainder is then filled in full when the venue restores the level that it took.
 * Under "partial" a print gives an order floor(v − F) lots less what own earlier orders at that price got from it.
   Every F falls by the whole print, as the venue's own queue did.
-* While the book is invalid deltas are ignored; prints fill by rules 2 and 3; the snapshot sets F = min(F, q), T = 0,
+* While the book is invalid deltas are ignored; prints fill by rules 2 and 3; a snapshot (any) sets F = min(F, q), T = 0,
   then rule 1 holds again.  A held order's request stays unanswered until it is judged.
 * Self-trade: an order meets own resting orders at or before its worst execution price, or its limit if some of it
   would rest.  cancel-newest: it trades at prices strictly before the first of them, the remainder is cancelled (or the
@@ -40,9 +40,12 @@ Where the specification is silent, this oracle chooses:
   orders are judged in phase 3 of the same µs, after requests that were already due then.  Trailing: stop follows
   watched ± trail, whole ticks away from the market, and starts from the first watched price when none is given.
 * modify: `lots` is the new total.  New total <= filled: cancelled.  A modify that the judge refuses ends the order with
-  the judge's reason.  Waiting stops change without judgement and keep their stop.
-* Reduce-only is cut to the position when accepted and again at each fill; nothing left to reduce: "expired".
-* GTD expires in phase 3 of its µs.  Timers beyond the last market event never fire; requests under way still drain.
+  the judge's reason.  Waiting stops change without judgement; a new stop can be hit at once.
+* Reduce-only is cut (its size too) to the position when accepted and again at each fill; nothing left to reduce:
+  "expired".  Minimum notional of a market order is taken at the mark.
+* IOC, FOK and market orders end for "no-liquidity", GTD for "expired".
+* GTD expires in phase 3 of its µs.  Timers, expiries and settlements beyond the last market event never happen; requests
+  under way still drain.
 * Funding uses the last rate announced for that settlement and the venue's mark after the venue data of its µs.
 * Books crossed after a whole message stay crossed.
 
@@ -51,12 +54,12 @@ Not here: slippage, liquidation, option expiry, log-normal latency, equity sampl
 
 from tests.oracles.venue.account import Account
 from tests.oracles.venue.book import Book
-from tests.oracles.venue.events import BookMessage, Event, Funding, Gap, Mark, Trade
+from tests.oracles.venue.events import BookMessage, Event, Funding, Gap, Mark, Notice, Trade
 from tests.oracles.venue.models import QUEUES, Constant, FeedProportional, Fees, Market, Queue, Table
 from tests.oracles.venue.orders import LocalOrder, Order, Report
 from tests.oracles.venue.simulation import Driver, Simulation
 
 __all__ = [
     "QUEUES", "Account", "Book", "BookMessage", "Constant", "Driver", "Event", "FeedProportional", "Fees", "Funding",
-    "Gap", "LocalOrder", "Mark", "Market", "Order", "Queue", "Report", "Simulation", "Table", "Trade",
+    "Gap", "LocalOrder", "Mark", "Market", "Notice", "Order", "Queue", "Report", "Simulation", "Table", "Trade",
 ]  # fmt: skip

@@ -67,4 +67,14 @@ class Gap:
     rank: int = 0
 
 
-Event = BookMessage | Trade | Mark | Funding | Gap
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What only the strategy hears (quotes, liquidations); it counts for the feed latency."""
+
+    instrument: int
+    ts: int
+    exch_ts: int
+    rank: int = 0
+
+
+Event = BookMessage | Trade | Mark | Funding | Gap | Notice

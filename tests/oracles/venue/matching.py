@@ -89,6 +89,12 @@ class Venue:
         """Lots that an order of `side` can take off the position."""
         return max(0, -side * self.account.position)
 
+    def cut_to_position(self, order: Order) -> None:
+        """A reduce-only order is no larger than what it can close."""
+        cut = max(0, order.leaves - self.reducible(order.side))
+        order.lots -= cut
+        order.leaves -= cut
+
     def execute(self, order: Order, lots: int, ticks: int, maker: bool, cause: str, request: str, front: float) -> None:
         """Book `lots` of the order at `ticks`."""
         fee = self.account.fee(maker, ticks, lots)
@@ -103,9 +109,10 @@ class Venue:
         )  # fmt: skip
 
     def fill_resting(self, order: Order, lots: int, cause: str, front: float) -> None:
-        """A resting order trades as maker at its own price; a reduce-only one never beyond the position."""
+        """A resting order trades as maker at its own price; a reduce-only one is cut to the position first."""
         if order.reduce_only:
-            lots = min(lots, self.reducible(order.side))
+            self.cut_to_position(order)
+            lots = min(lots, order.leaves)
             if lots == 0:
                 self.end(order, "expired", "", "reduce-only")
                 return
@@ -132,9 +139,9 @@ class Venue:
             self.taken.pop((side, ticks), None)
         for order in self.resting.values():
             after = self.book.lots(order.side, order.ticks)
-            if not was_valid:
+            if message.snapshot:
                 order.front, order.printed = min(order.front, float(after)), 0
-            elif message.snapshot or (order.side, order.ticks) in named:
+            elif (order.side, order.ticks) in named:
                 self.move_queue(order, before[order.id], after)
         for side in (-1, 1):
             for order in self.by_priority(side):
@@ -174,9 +181,9 @@ class Venue:
                 order.front = max(order.front - trade.lots, 0.0)
                 excess = math.floor(trade.lots - front + 1e-9) - gone
                 if excess > 0:
-                    had = order.leaves
+                    had = order.filled
                     self.fill_resting(order, min(excess, order.leaves), "queue", front)
-                    gone += had - order.leaves
+                    gone += order.filled - had
         self.last_ticks = trade.ticks
         self.watch()
 
@@ -200,8 +207,8 @@ class Venue:
         return None if best is None else Fraction(best)
 
     def watch(self) -> None:
-        """Trail and trigger; what triggers is judged in phase 3 of this µs."""
-        for order in list(self.watching.values()):
+        """Trail and trigger, stops on the mark last; what triggers is judged in phase 3 of this µs."""
+        for order in sorted(self.watching.values(), key=lambda order: order.trigger == "mark"):
             level = self.watched(order)
             if level is None:
                 continue
@@ -246,7 +253,10 @@ class Venue:
     def refusal(self, order: Order) -> str:
         """Why the venue will not have the order: minimum notional, reduce-only, holdings, margin, post-only."""
         opposite = self.best_for_us(-order.side)
-        price = opposite if order.kind == "market" else order.ticks
+        mark = self.mark()
+        price = None if mark is None else mark / self.market.tick
+        if order.kind == "limit":
+            price = Fraction(order.ticks)
         if price is not None:
             quote = order.leaves * self.market.lot * self.market.multiplier
             if self.market.payoff != "inverse":
@@ -256,7 +266,7 @@ class Venue:
         if order.reduce_only:
             if self.reducible(order.side) == 0:
                 return "reduce-only"
-            order.leaves = min(order.leaves, self.reducible(order.side))
+            self.cut_to_position(order)
         if self.market.payoff == "spot" and not self.market.borrowing and order.side < 0:
             promised = sum(other.leaves for other in self.resting.values() if other.side < 0)
             if self.account.position - promised < order.leaves:
@@ -273,11 +283,11 @@ class Venue:
         sold = self.account.position - sum(o.leaves for o in self.resting.values() if o.side < 0)
         return max(abs(bought + (more if side > 0 else 0)), abs(sold - (more if side < 0 else 0)))
 
-    def affordable(self, order: Order, price: int) -> bool:
+    def affordable(self, order: Order, price: Fraction) -> bool:
         """Whether the free margin carries what the order adds to the worst case, at the mark."""
         added = self.worst_position(order.side, order.leaves) - self.worst_position()
         mark = self.mark()
-        at = Fraction(price) if mark is None else mark / self.market.tick
+        at = price if mark is None else mark / self.market.tick
         return added <= 0 or self.account.value(at, added) * self.market.initial <= self.free_margin()
 
     def match(self, order: Order, request: str) -> None:
@@ -285,7 +295,7 @@ class Venue:
         plan = self.plan(order)
         fillable = sum(lots for _, lots in plan)
         if order.tif == "FOK" and fillable < order.leaves:
-            self.end(order, "expired", request, "expired")
+            self.end(order, "expired", request, "no-liquidity")
             return
         rests = order.kind == "limit" and order.tif in ("GTC", "GTD")
         blocked = self.own_in_the_way(order, plan, rests and fillable < order.leaves)
@@ -308,11 +318,11 @@ class Venue:
         if order.leaves == 0:
             return
         if stopped:
-            self.end(order, "cancelled" if order.filled else "rejected", request, "self-trade")
+            self.end(order, "cancelled" if plan else "rejected", request, "self-trade")
         elif rests:
             self.rest(order, request, answered=bool(plan))
         else:
-            self.end(order, "expired", request, "expired" if order.kind == "limit" else "no-liquidity")
+            self.end(order, "expired", request, "no-liquidity")
 
     def plan(self, order: Order) -> list[tuple[int, int]]:
         """(ticks, lots) that the order would execute against the venue's book, best first."""
@@ -367,21 +377,25 @@ class Venue:
             return
         self.end(order, "cancelled", "cancel")
 
-    def modify(self, order: Order, lots: int, ticks: int) -> None:
-        """A modify request arrives: `lots` is the new total size."""
+    def modify(self, order: Order, lots: int, ticks: int, stop_ticks: int) -> None:
+        """A modify request arrives: `lots` is the new total size, `stop_ticks` a new stop (0: as it is)."""
         if self.find(order.id) is None:
             self.report(order, "modify", "unknown-order")
             return
+        if order.kind not in ("limit", "stop-limit"):
+            ticks = order.ticks
         leaves = lots - order.filled
         keeps = ticks == order.ticks and leaves <= order.leaves
-        order.lots, order.leaves = lots, max(leaves, 0)
+        order.lots, order.leaves = max(lots, order.filled), max(leaves, 0)
         if leaves <= 0:
-            order.leaves = 0
             self.end(order, "cancelled", "modify")
             return
         order.ticks = ticks
         if keeps or order.id not in self.resting:
             self.report(order, "modify")
+            if stop_ticks and order.id in self.watching:
+                order.stop_ticks = stop_ticks
+                self.watch()
             return
         self.resting.pop(order.id)
         self.accept(order, "modify")

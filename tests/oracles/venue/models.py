@@ -92,15 +92,16 @@ class Constant:
 
 @dataclass(frozen=True)
 class Table:
-    """Measured round trips (request, venue, answer), µs, in order of time."""
+    """Measured round trips (request, venue, answer), µs, in order of time; venue < request: rejected, answer alone counts."""
 
     trips: tuple[tuple[int, int, int], ...]
 
     def entry(self, now: int, feed_us: int) -> int:
-        return interpolated([(request, venue - request) for request, venue, _ in self.trips], now)
+        points = [(sent, venue - sent if venue >= sent else sent - answer) for sent, venue, answer in self.trips]
+        return interpolated(points, now)
 
     def response(self, venue_us: int, feed_us: int) -> int:
-        return interpolated([(venue, answer - venue) for _, venue, answer in self.trips], venue_us)
+        return interpolated([(venue, answer - venue) for sent, venue, answer in self.trips if venue >= sent], venue_us)
 
 
 def interpolated(points: list[tuple[int, int]], at: int) -> int:

@@ -111,7 +111,7 @@ class Simulation:
             venue.on_gap()
         elif isinstance(event, Funding) and event.next_us >= self.now:
             key = (event.instrument, event.next_us)
-            if key not in self.rates:
+            if key not in self.rates and event.next_us <= self.last_market_us:
                 self.plan(event.next_us, VENUE_DATA, "settle", key)
             self.rates[key] = event.rate
 
@@ -132,17 +132,17 @@ class Simulation:
 
     def do_request(self, what: tuple[Any, ...]) -> None:
         """Phase 3: a request reaches the venue."""
-        name, order, lots, ticks = what
+        name, order, *terms = what
         venue = self.venues[order.instrument]
         venue.now = self.now
         if name == "new":
-            if order.tif == "GTD" and order.expire_us > self.now:
+            if order.tif == "GTD" and self.now < order.expire_us <= self.last_market_us:
                 self.plan(order.expire_us, REQUEST, "expire", order)
             venue.accept(order, "new")
         elif name == "cancel":
             venue.cancel(order)
         else:
-            venue.modify(order, lots, ticks)
+            venue.modify(order, *terms)
 
     def do_judge(self, what: tuple[Order, str]) -> None:
         """Phase 3: a triggered or released order is judged."""
@@ -197,7 +197,7 @@ class Simulation:
         self.refused.append((self.now, order_id, reason))
         return reason
 
-    def send(self, name: str, order: Order, lots: int = 0, ticks: int = 0) -> None:
+    def send(self, name: str, order: Order, *terms: int) -> None:
         """A request leaves; a negative entry latency means that the venue rejects it."""
         k, local = order.instrument, self.orders[order.id]
         local.pending, local.sent_us = name, self.now
@@ -214,7 +214,7 @@ class Simulation:
             self.plan(self.last_answer[k], ANSWER, "venue_rejection", refused)
             return
         self.last_arrival[k] = max(self.last_arrival[k], self.now + travel)
-        self.plan(self.last_arrival[k], REQUEST, "request", (name, order, lots, ticks))
+        self.plan(self.last_arrival[k], REQUEST, "request", (name, order, *terms))
 
     def do_venue_rejection(self, report: Report) -> None:
         """The order stays as we know it now, whatever it was when the request left; a new one is over."""
@@ -248,19 +248,21 @@ class Simulation:
 
     def cancel(self, order_id: int) -> str:
         """Ask for a cancel; "" or the reason why it was refused here."""
-        return self.change("cancel", order_id, 0, 0)
+        return self.change("cancel", order_id)
 
-    def modify(self, order_id: int, lots: int, ticks: int) -> str:
-        """Ask for a new total size and price; "" or the reason why it was refused here."""
-        return self.refuse(order_id, "off-lot") if lots <= 0 else self.change("modify", order_id, lots, ticks)
+    def modify(self, order_id: int, lots: int, ticks: int, stop_ticks: int = 0) -> str:
+        """Ask for a new total size, price and (not 0) stop; "" or the reason why it was refused here."""
+        if lots <= 0:
+            return self.refuse(order_id, "off-lot")
+        return self.change("modify", order_id, lots, ticks, stop_ticks)
 
-    def change(self, name: str, order_id: int, lots: int, ticks: int) -> str:
+    def change(self, name: str, order_id: int, *terms: int) -> str:
         local = self.orders.get(order_id)
         if local is None or local.over:
             return self.refuse(order_id, "unknown-order")
         if local.pending:
             return self.refuse(order_id, "pending")
-        self.send(name, self.at_venue[order_id], lots, ticks)
+        self.send(name, self.at_venue[order_id], *terms)
         return ""
 
     # ------------------------------------------------------------------------------------------- margin
