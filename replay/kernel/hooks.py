@@ -31,7 +31,8 @@ _plain: dict[int, Callable[..., float]] = {}
 def hook_address(function: Callable[..., float]) -> int:
     """Compile `function` (six floats to a float) and return what `call_hook` needs to call it.
 
-    The machine code lives as long as the process.  Raises ValueError, with Numba's words, when the function cannot be compiled.
+    The machine code lives as long as the process.  Raises ValueError, with Numba's words, when the function cannot be
+    compiled.
     """
     plain = getattr(function, "py_func", function)
     if numba.config.DISABLE_JIT:

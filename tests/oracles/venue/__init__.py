@@ -29,7 +29,7 @@ Where the specification is silent, this oracle chooses:
   a snapshot, gives it back.  A GTC remainder is then filled in full when the venue restores the level that it took.
 * Under "partial" a print gives an order floor(v − F) lots less what own earlier orders at that price got from it.
   Every F falls by the whole print, as the venue's own queue did.
-* While the book is invalid deltas are ignored; prints fill by rules 2 and 3; a snapshot (any) sets F = min(F, q), T = 0,
+* While the book is invalid deltas are ignored; prints fill by rules 2 and 3; any snapshot sets F = min(F, q), T = 0;
   then rule 1 holds again.  A held order's request stays unanswered until it is judged.
 * Self-trade: an order meets own resting orders at or before its worst execution price, or its limit if some of it
   would rest.  cancel-newest: it trades at prices strictly before the first of them, the remainder is cancelled (or the
@@ -44,8 +44,8 @@ Where the specification is silent, this oracle chooses:
 * Reduce-only is cut (its size too) to the position when accepted and again at each fill; nothing left to reduce:
   "expired".  Minimum notional of a market order is taken at the mark.
 * IOC, FOK and market orders end for "no-liquidity", GTD for "expired".
-* GTD expires in phase 3 of its µs.  Timers, expiries and settlements beyond the last market event never happen; requests
-  under way still drain.
+* GTD expires in phase 3 of its µs.  Timers, expiries and settlements beyond the last market event never happen;
+  requests under way still drain.
 * Funding uses the last rate announced for that settlement and the venue's mark after the venue data of its µs.
 * Books crossed after a whole message stay crossed.
 

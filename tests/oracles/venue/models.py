@@ -92,7 +92,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class Table:
-    """Measured round trips (request, venue, answer), µs, in order of time; venue < request: rejected, answer alone counts."""
+    """Measured round trips (request, venue, answer), µs, in order of time.
+
+    A venue time before the request's marks a rejection: its entry latency is minus the time until the answer.
+    """
 
     trips: tuple[tuple[int, int, int], ...]
 
