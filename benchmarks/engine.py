@@ -46,7 +46,8 @@ class Tape:
 
     def replay(self, **settings: object) -> Replay:
         """A replay of the tape without samples of the equity curve."""
-        return Replay(ArraySource(self.events, self.instruments), sample_us=NEVER_US, **settings)  # type: ignore[arg-type]
+        source = ArraySource(self.events, self.instruments)
+        return Replay(source, sample_us=NEVER_US, **settings)  # type: ignore[arg-type]
 
 
 def tape(capture: Path | None, rows: int = ROWS) -> Tape:
@@ -187,7 +188,8 @@ def measure(capture: Path | None) -> list[Measurement]:
         bare.append(bare_call_ns())
     rows = len(data.events)
     names = {Silent: "no handler", OnBook: "on_book", OnTrade: "on_trade", OnMessage: "every message"}
-    calls = {Silent: 0, **expected_calls(data.events)}
+    calls: dict[type[Strategy], int] = {Silent: 0}
+    calls.update(expected_calls(data.events))
     out = [
         Measurement(names[kind], data.name, "M rows/s", tuple(rows / s / 1e6 for s in spent[kind]),
                     facts={"callbacks": calls[kind], "ns/row": 1e9 * float(np.median(spent[kind])) / rows})

@@ -72,7 +72,7 @@ def measure(capture: Path | None) -> list[Measurement]:
 
     AssertionError when rows are missing, or when the longer run takes more memory.
     """
-    out = []
+    out: list[Measurement] = []
     peaks: dict[str, float] = {}
     with TemporaryDirectory() as folder:
         for name, length in SECONDS.items():

@@ -441,10 +441,13 @@ class Context:
             session.make_room()
         return int(answer)
 
-    def modify(self, order_id: int, lots: int, ticks: int) -> int:
-        """Ask for a new total size and price; less size at the same price keeps the place in the queue."""
+    def modify(self, order_id: int, lots: int, ticks: int, stop_ticks: int = 0) -> int:
+        """Ask for a new total size and price; less size at the same price keeps the place in the queue.
+
+        `stop_ticks` moves the stop of an order that still waits for its trigger.
+        """
         session = self._session
-        while (answer := modify(session.bytes, self._strategy, order_id, lots, ticks)) == NEED_ROOM_CODE:
+        while (answer := modify(session.bytes, self._strategy, order_id, lots, ticks, stop_ticks)) == NEED_ROOM_CODE:
             session.make_room()
         return session.noted(answer)
 

@@ -63,7 +63,7 @@ class InstrumentResult:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of one strategy in one run."""
+    """The outcome of one strategy in one run; `parameters` are its numbers and words as they were at the start."""
 
     strategy: str
     parameters: dict[str, Any]
@@ -102,7 +102,7 @@ class Result:
 
         return cls(
             strategy=type(strategy).__name__,
-            parameters=strategy.parameters(),
+            parameters=session.parameters[k],
             settings=session.replay.settings(),
             instruments=session.instruments,
             summary_by_instrument=parts,
@@ -156,7 +156,7 @@ class Result:
 
         return {
             "strategy": self.strategy,
-            "parameters": {name: _jsonable(value) for name, value in self.parameters.items()},
+            "parameters": self.parameters,
             "mode": self.mode,
             "settings": self.settings,
             "first_us": self.first_us,
@@ -244,10 +244,6 @@ class Result:
 
     def __str__(self) -> str:
         return self.summary()
-
-
-def _jsonable(value: Any) -> Any:
-    return value if isinstance(value, (int, float, str, bool, type(None))) else repr(value)
 
 
 def average_entry(fills: np.ndarray, instrument: Instrument) -> float:

@@ -76,6 +76,10 @@ class Session:
                 )
         self.replay = replay
         self.strategies = strategies
+        self.parameters = [
+            {name: value for name, value in s.parameters().items() if isinstance(value, (bool, int, float, str))}
+            for s in strategies
+        ]
         self.instruments = replay.instruments
         self._grids = [_Grid(instrument) for instrument in self.instruments]
         self._fills: list[np.ndarray] = []

@@ -82,13 +82,19 @@ def _widen_calls(jitted: Any) -> None:
 @overload
 def kernel(function: F) -> F: ...
 @overload
-def kernel(*, entry: bool) -> Callable[[F], F]: ...
-def kernel(function: F | None = None, *, entry: bool = True) -> F | Callable[[F], F]:
+def kernel(*, entry: bool = True, inline: bool = False, counted: bool = True) -> Callable[[F], F]: ...
+def kernel(
+    function: F | None = None, *, entry: bool = True, inline: bool = False, counted: bool = True
+) -> F | Callable[[F], F]:
     """Compile `function` on first call, without the GIL, cached; the plain function when JIT is switched off.
 
     `entry=False` is for kernels that only other kernels call: without the wrappers that turn Python objects into
     machine values (twenty arrays for each function that takes the engine's State) the engine compiles several times
     faster, and such a kernel needs no cache file of its own.
+
+    `inline=True` puts the machine code into every kernel that calls it: for short functions called for each event.
+    `counted=False` leaves out reference counts of arrays, which a kernel that allocates nothing does not need but
+    pays at every call of a helper (on the book: 16 instead of 11 ns a delta).
     """
 
     def decorate(plain: F) -> F:
@@ -97,7 +103,9 @@ def kernel(function: F | None = None, *, entry: bool = True) -> F | Callable[[F]
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(CACHE_DIR)
         try:
-            options = {} if entry else {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+            options = {"forceinline": inline, "_nrt": counted}
+            if not entry:
+                options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
             jitted = numba.njit(cache=entry, nogil=True, error_model="numpy", **options)(plain)
             _widen_calls(jitted)
         finally:

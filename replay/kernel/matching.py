@@ -226,7 +226,10 @@ def take(st, at, limit, request):
 
 @kernel(entry=False)
 def fill_resting(st, at, lots, cause):
-    """A resting order trades `lots` at its own price as maker; it leaves the book when nothing remains."""
+    """A resting order trades `lots` at its own price as maker; it leaves the book when nothing remains.
+
+    Returns the lots that traded: a reduce-only order is cut to the position first.
+    """
     order = st.orders[at]
     if order["flags"] & REDUCE_ONLY:
         closable = -order["side"] * st.slots[order["slot"]]["position"]
@@ -237,10 +240,11 @@ def fill_resting(st, at, lots, cause):
         if lots == 0:
             unrest_order(st.books, st.cells, st.orders, st.slots, at)
             finish(st, at, EXPIRED, REQUEST_NONE, R_REDUCE_ONLY)
-            return
+            return 0
     if lots == order["leaves"]:
         unrest_order(st.books, st.cells, st.orders, st.slots, at)
     execute(st, at, lots, order["ticks"], 0, 1, REQUEST_NONE, cause)
+    return lots
 
 
 @kernel(entry=False)
@@ -341,10 +345,11 @@ def printed_at(st, head, lots):
         after = order["next"]
         slot = st.slots[order["slot"]]
         if slot["execution"] == EXECUTION_FULL:
-            order["front"] -= lots
-            order["printed"] += lots
-            if math.floor(0.5 - order["front"]) > 0:
+            front = order["front"] - lots
+            if math.floor(0.5 - front) > 0:
                 fill_resting(st, at, order["leaves"], CAUSE_QUEUE)
+            order["front"] = front
+            order["printed"] += lots
         else:
             printed_partial(st, at, slot, lots)
         at = after
@@ -353,18 +358,19 @@ def printed_at(st, head, lots):
 
 @kernel(entry=False)
 def printed_partial(st, at, slot, lots):
-    """One order's part of a print under "partial"; the slot keeps what its orders ahead took from the same print."""
+    """One order's part of a print under "partial"; the slot keeps what its orders ahead took from the same print.
+
+    A fill tells the front as it was before the print.
+    """
     order = st.orders[at]
     if slot["print_mark"] != st.run[0]["steps_venue"]:
         slot["print_mark"] = st.run[0]["steps_venue"]
         slot["print_taken"] = 0
     excess = int(math.floor(lots - order["front"] + 1e-9)) - slot["print_taken"]
+    if excess > 0:
+        slot["print_taken"] += fill_resting(st, at, min(excess, order["leaves"]), CAUSE_QUEUE)
     order["front"] = max(order["front"] - lots, 0.0)
     order["printed"] += lots
-    if excess > 0:
-        got = min(excess, order["leaves"])
-        slot["print_taken"] += got
-        fill_resting(st, at, got, CAUSE_QUEUE)
 
 
 @kernel(entry=False)

@@ -248,7 +248,8 @@ def cancel_all(arena, strategy, instrument):
 
 @kernel
 def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
-    """Ask for a new total size and price, and for a stop that waits a new stop price (0: as it is).
+    """Ask for a new total size and price, and for a stop that waits a new stop price (0: as it is; an order
+    that never was a stop refuses one, "off-tick").
 
     Returns 0, minus a reason code, or NEED_ROOM_CODE.
     """
@@ -258,6 +259,8 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
         if lots <= 0 or lots > MAX_LOTS:
             reason = R_OFF_LOT
         elif abs(ticks) > MAX_PRICE_TICKS or abs(stop_ticks) > MAX_PRICE_TICKS:
+            reason = R_OFF_TICK
+        elif stop_ticks != 0 and st.orders[at]["stop_ticks"] == 0 and st.orders[at]["trail"] == 0:
             reason = R_OFF_TICK
     if reason != R_NONE:
         return -reason

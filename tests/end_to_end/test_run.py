@@ -224,12 +224,14 @@ def test_files_of_one_market_as_several_sources(recording: tuple[Path, Synthetic
     path, market = recording
     source = find_adapter("binance-usdm").open([path], instruments=market.instruments)
     events = np.concatenate([batch.copy() for batch in source.batches()])
-    whole = Replay(ArraySource(events, market.instruments)).run(Watcher())
+    one, many = Watcher(), Watcher()
+    whole = Replay(ArraySource(events, market.instruments)).run(one)
     parts = []
     for i, instrument in enumerate(market.instruments):
         mine = events[events["instrument"] == i].copy()
         mine["instrument"] = 0
         parts.append(ArraySource(mine, [instrument], instrument.name))
-    split = Replay(parts, batch_rows=500).run(Watcher())
-    assert whole.parameters == split.parameters
+    split = Replay(parts, batch_rows=500).run(many)
+    assert one.seen == many.seen != 0
+    assert whole.parameters == split.parameters == {"seen": 0}
     assert whole.rows == split.rows == len(events)

@@ -30,7 +30,10 @@ class Driver:
 
 
 class Simulation:
-    """One strategy, several instruments.  After `run()`: `seen` (visible µs, Report), `venues`, `accounts`."""
+    """One strategy, several instruments.
+
+    After `run()`: `seen` (visible µs, Report), `reports` (as they left the venues), `venues`, `accounts`.
+    """
 
     def __init__(self, events: Sequence[Event], markets: Sequence[Market], driver: Driver, trade_from: int = 0) -> None:
         self.driver, self.markets, self.trade_from = driver, markets, trade_from
@@ -45,6 +48,7 @@ class Simulation:
         self.last_answer = [0 for _ in markets]
         self.rates: dict[tuple[int, int], int] = {}
         self.seen: list[tuple[int, Report]] = []
+        self.reports: list[Report] = []
         self.refused: list[tuple[int, int, str]] = []
         self.settled: list[tuple[int, int, Fraction]] = []
         self.counter = 0
@@ -162,6 +166,7 @@ class Simulation:
 
     def answer(self, k: int, report: Report) -> None:
         """Send a report home: FIFO."""
+        self.reports.append(report)
         travel = self.markets[k].latency.response(report.venue_us, self.feed_us[k])
         self.last_answer[k] = max(self.last_answer[k], self.now + travel)
         self.plan(self.last_answer[k], ANSWER, "answer", report)
@@ -262,7 +267,10 @@ class Simulation:
             return self.refuse(order_id, "unknown-order")
         if local.pending:
             return self.refuse(order_id, "pending")
-        self.send(name, self.at_venue[order_id], *terms)
+        order = self.at_venue[order_id]
+        if name == "modify" and terms[2] and order.stop_ticks is None and not order.trail:
+            return self.refuse(order_id, "off-tick")
+        self.send(name, order, *terms)
         return ""
 
     # ------------------------------------------------------------------------------------------- margin

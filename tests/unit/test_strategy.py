@@ -1,0 +1,93 @@
+"""Strategies: handlers and parameters, and the mistakes that are caught when a class is made."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from replay.errors import ConfigError
+from replay.strategy import HANDLERS, Strategy
+
+
+class Base(Strategy):
+    lots: int = 3
+    width: float = 0.5
+    loud: bool = False
+    name: str = "x"
+    seen: list[int] = []  # noqa: RUF012
+    _hidden: int = 1
+    CONSTANT = 5
+
+    def on_trade(self, ctx: Any, trade: Any) -> None:
+        self.seen.append(1)
+
+
+class Derived(Base):
+    extra: int = 7
+
+    def on_book(self, ctx: Any, book: Any) -> None:
+        self.extra += 1
+
+
+def test_parameters_come_from_annotations_base_first() -> None:
+    assert list(Derived.parameter_types()) == ["extra", "lots", "width", "loud", "name", "seen"] or set(
+        Derived.parameter_types()
+    ) == {"extra", "lots", "width", "loud", "name", "seen"}
+    strategy = Derived(lots=9, width=2)
+    assert strategy.parameters() == {"extra": 7, "lots": 9, "width": 2.0, "loud": False, "name": "x", "seen": []}
+    assert Base.lots == 3, "the class is untouched"
+
+
+def test_overriding_is_subscribing() -> None:
+    assert [name for name in HANDLERS if Derived().overrides(name)] == ["on_book", "on_trade"]
+    assert not any(Strategy().overrides(name) for name in HANDLERS)
+
+
+def test_mutable_state_is_not_shared() -> None:
+    one, two = Base(), Base()
+    one.on_trade(None, None)
+    assert (one.seen, two.seen, Base.seen) == ([1], [], [])
+
+
+def test_a_misspelt_handler_is_refused_when_the_class_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"Wrong\.on_trades is not a handler.*did you mean 'on_trade'"):
+        type("Wrong", (Strategy,), {"on_trades": lambda self, ctx, trade: None})
+
+
+@pytest.mark.parametrize("name", ["lot", "_hidden", "CONSTANT", "on_trade"])
+def test_unknown_parameters_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="no such parameter"):
+        Base(**{name: 1})
+    with pytest.raises(ConfigError, match="did you mean 'lots'"):
+        Base(lot=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [("lots", 4, 4), ("lots", "4", 4), ("lots", 4.0, 4), ("width", "0.25", 0.25), ("width", 1, 1.0),
+     ("loud", True, True), ("loud", "yes", True), ("loud", "0", False), ("name", "y", "y"), ("seen", [3], [3])],
+)  # fmt: skip
+def test_values_that_fit_are_converted(name: str, given: Any, kept: Any) -> None:
+    value = getattr(Base(**{name: given}), name)
+    assert value == kept
+    assert type(value) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("lots", 4.5), ("lots", "4.5"), ("lots", True), ("lots", None), ("lots", float("nan")), ("width", "wide"),
+     ("width", None), ("loud", 1), ("loud", "maybe"), ("name", 3)],
+)  # fmt: skip
+def test_values_that_do_not_fit_are_refused(name: str, given: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Base(**{name: given})
+    assert caught.value.name == f"Base.{name}"
+
+
+def test_class_constants_are_no_parameters() -> None:
+    class Tidy(Strategy):
+        known: ClassVar[int] = 3
+        lots: int = 1
+
+    assert Tidy(lots=2).parameters()["lots"] == 2
