@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _BUY = 1
 EVENT_ROW = struct.Struct("<6qi2h2bhi")
 """The event record as a tuple of its fields."""
+TOUCH = struct.Struct("<4q")
+"""Bid ticks and lots, ask ticks and lots, as they lie in the instrument's record."""
 
 _TIF = {"GTC": codes.GTC, "IOC": codes.IOC, "FOK": codes.FOK, "GTD": codes.GTD}
 _TRIGGERS = {"last": codes.TRIGGER_LAST, "mark": codes.TRIGGER_MARK, "touch": codes.TRIGGER_TOUCH}
@@ -86,9 +88,9 @@ class Quote:
 
     __slots__ = ("_grid", "ask_lots", "ask_ticks", "bid_lots", "bid_ticks", "exch_ts", "instrument", "seq", "ts")
 
-    def __init__(self, row: tuple[int, ...], bid: int, bid_lots: int, ask: int, ask_lots: int, grid: _Grid) -> None:
-        self.ts, self.exch_ts, self.seq, self.instrument = row[0], row[1], row[2], row[6]
-        self.bid_ticks, self.bid_lots, self.ask_ticks, self.ask_lots = bid, bid_lots, ask, ask_lots
+    def __init__(self, row: tuple[int, ...], touch: tuple[int, ...], grid: _Grid) -> None:
+        self.ts, self.exch_ts, self.seq, _, _, _, self.instrument = row[:7]
+        self.bid_ticks, self.bid_lots, self.ask_ticks, self.ask_lots = touch
         self._grid = grid
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 
 from replay.context import (
     EVENT_ROW,
+    TOUCH,
     Book,
     Context,
     Fill,
@@ -168,9 +169,11 @@ class Session:
         self._w_kinds, self._w_strategy = word("run", "out_kinds"), word("run", "out_strategy")
         self._w_instrument, self._w_order = word("run", "out_instrument"), word("run", "out_order")
         self._w_log, self._w_id, self._w_now = word("run", "out_log"), word("run", "out_id"), word("run", "now")
-        self._w_quotes = [word("instruments", "quote_bid", i) for i in range(len(self.instruments))]
         offset = 8 * word("event", "ts")
-        self._event = memoryview(self.bytes)[offset : offset + EVENT.itemsize]  # type: ignore[arg-type]
+        memory = memoryview(self.bytes)  # type: ignore[arg-type]
+        self._event = memory[offset : offset + EVENT.itemsize]
+        starts = [8 * word("instruments", "quote_bid", i) for i in range(len(self.instruments))]
+        self._quotes = [memory[start : start + TOUCH.size] for start in starts]
         for thing in (*getattr(self, "books", ()), *getattr(self, "contexts", ())):
             thing.bind()
 
@@ -385,9 +388,7 @@ class Session:
             if kinds == codes.ON_TRADE:
                 event = Trade(row, self._grids[instrument])
             elif kinds == codes.ON_QUOTE:
-                w = self._w_quotes[instrument]
-                bid, bid_lots, ask, ask_lots = self.ints[w : w + 4]
-                event = Quote(row, bid, bid_lots, ask, ask_lots, self._grids[instrument])
+                event = Quote(row, TOUCH.unpack(self._quotes[instrument]), self._grids[instrument])
             elif kinds == codes.ON_LIQUIDATION:
                 event = Liquidation(row, self._grids[instrument])
             elif kinds == codes.ON_FUNDING:

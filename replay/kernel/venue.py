@@ -57,6 +57,8 @@ def venue_message(st, at):
             inst["blind_since"] = row["exch_ts"]
         inst["venue_valid"] = 0
         inst["gaps"] += 1
+        if inst["mark_fed"] == 0:
+            check_stops(st, instrument, TRIGGER_MARK)
     return GO_ON
 
 

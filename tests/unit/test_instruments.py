@@ -32,6 +32,18 @@ def test_off_the_grid_is_a_data_error_that_names_the_instrument() -> None:
         BTC.lots("0.0005")
 
 
+def test_a_digit_far_out_is_still_off_the_grid() -> None:
+    assert BTC.ticks("100.1" + "0" * 30) == 1_001
+    with pytest.raises(DataError, match="not a multiple"):
+        BTC.ticks("100.1" + "0" * 30 + "1")
+
+
+@pytest.mark.parametrize("bad", ["abc", "", "nan", "inf", Decimal("nan"), Decimal("inf")])
+def test_what_is_no_number_is_a_data_error(bad: Any) -> None:
+    with pytest.raises(DataError, match=r"price .* is not a number"):
+        BTC.ticks(bad)
+
+
 @pytest.mark.parametrize("name", ["tick", "lot", "multiplier"])
 @pytest.mark.parametrize("value", [Decimal(0), Decimal(-1), Decimal("nan"), Decimal("inf"), 0.1, 1, "1"])
 def test_steps_must_be_positive_decimals(name: str, value: Any) -> None:

@@ -62,6 +62,13 @@ def test_rows_out_of_order_and_other_arrays_are_refused() -> None:
         ArraySource(np.zeros(3), [ONE])
 
 
+def test_a_message_that_is_not_closed_is_refused() -> None:
+    data = messages([1, 2])
+    data["flags"][-1] = 0
+    with pytest.raises(ConfigError, match=r"row 2.*LAST"):
+        ArraySource(data, [ONE])
+
+
 def test_adapters_are_found_by_name() -> None:
     names = adapter_names()
     assert names == sorted(names)

@@ -15,7 +15,7 @@ class Base(Strategy):
     width: float = 0.5
     loud: bool = False
     name: str = "x"
-    seen: list[int] = []  # noqa: RUF012
+    seen: list[int] = []
     _hidden: int = 1
     CONSTANT = 5
 
@@ -30,10 +30,9 @@ class Derived(Base):
         self.extra += 1
 
 
-def test_parameters_come_from_annotations_base_first() -> None:
-    assert list(Derived.parameter_types()) == ["extra", "lots", "width", "loud", "name", "seen"] or set(
-        Derived.parameter_types()
-    ) == {"extra", "lots", "width", "loud", "name", "seen"}
+def test_parameters_come_from_annotations() -> None:
+    assert list(Base.parameter_types()) == ["lots", "width", "loud", "name", "seen"]
+    assert set(Derived.parameter_types()) == {"extra", "lots", "width", "loud", "name", "seen"}
     strategy = Derived(lots=9, width=2)
     assert strategy.parameters() == {"extra": 7, "lots": 9, "width": 2.0, "loud": False, "name": "x", "seen": []}
     assert Base.lots == 3, "the class is untouched"
@@ -76,8 +75,8 @@ def test_values_that_fit_are_converted(name: str, given: Any, kept: Any) -> None
 
 @pytest.mark.parametrize(
     ("name", "given"),
-    [("lots", 4.5), ("lots", "4.5"), ("lots", True), ("lots", None), ("lots", float("nan")), ("width", "wide"),
-     ("width", None), ("loud", 1), ("loud", "maybe"), ("name", 3)],
+    [("lots", 4.5), ("lots", "4.5"), ("lots", True), ("lots", None), ("lots", float("nan")), ("lots", float("inf")),
+     ("width", "wide"), ("width", None), ("loud", 1), ("loud", "maybe"), ("name", 3)],
 )  # fmt: skip
 def test_values_that_do_not_fit_are_refused(name: str, given: Any) -> None:
     with pytest.raises(ConfigError) as caught:

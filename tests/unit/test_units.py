@@ -42,19 +42,47 @@ def test_a_digit_too_many_is_refused_unless_it_is_zero(whole: int, decimals: int
         assert scaled_int(text, digits) == whole // 10 ** (decimals - digits)
 
 
-@pytest.mark.parametrize("bad", ["", "abc", "1,5", "0x10", "--1", "nan", "inf", "-Infinity", b"\xff", "1 2", 0.1])
+NOT_PLAIN = [
+    "",
+    "abc",
+    "1,5",
+    "0x10",
+    "--1",
+    "nan",
+    "inf",
+    "-Infinity",
+    "1 2",
+    " 1",
+    "1_000",
+    "1e3",
+    "\uff11",
+    ".",
+    b"\xff",
+]
+NOT_ORDINARY = [Decimal("nan"), Decimal("inf"), Decimal("1e999999"), Decimal("1e-999999"), 0.1]
+
+
+@pytest.mark.parametrize("bad", [*NOT_PLAIN, *NOT_ORDINARY], ids=repr)
 def test_what_is_no_decimal_number_is_refused(bad: object) -> None:
-    with pytest.raises(ValueError, match="number|float"):
+    with pytest.raises(ValueError, match=r"number|float"):
         scaled_int(bad, 8)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("text", "digits"), [("9223372036854775808", 0), ("92233720368.54775808", 8), ("1e19", 0)])
-def test_what_does_not_fit_is_refused(text: str, digits: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "digits"), [("9223372036854775808", 0), ("92233720368.54775808", 8), (Decimal("1e19"), 0)]
+)
+def test_what_does_not_fit_is_refused(text: str | Decimal, digits: int) -> None:
     assert scaled_int("9223372036854775807", 0) == INT64_MAX
     with pytest.raises(ValueError, match="64 bits"):
         scaled_int(text, digits)
     with pytest.raises(ValueError, match="64 bits"):
         scaled_int(str(INT64_MIN), 0)
+
+
+def test_no_digit_is_rounded_away_however_far_out_it_stands() -> None:
+    assert scaled_int("0.12345678" + "0" * 40, 8) == 12_345_678
+    with pytest.raises(ValueError, match="decimals"):
+        scaled_int("0.12345678" + "0" * 40 + "1", 8)
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 10**4))

@@ -19,7 +19,8 @@ What the reference files taught (all 14 cases, every row):
 
 Where the specification is silent, this oracle chooses:
 
-* Refused locally: duplicate-id, off-lot (lots <= 0), warm-up, unknown-order (over as far as we know), pending.
+* Refused locally: duplicate-id, off-lot (lots <= 0), warm-up, unknown-order (over as far as we know), pending,
+  run-ended (after the last market event).
   The venue rejects, in this order: expired, book-invalid, below-min-notional, reduce-only, insufficient-margin,
   post-only-would-cross, self-trade.
 * The first report about a request answers it; an execution on arrival is that answer, what follows answers nothing.

@@ -192,7 +192,9 @@ class Venue:
         self.watch()
 
     def on_gap(self) -> None:
+        """The book is worth nothing; a mark that was its mid is the last trade's price from here."""
         self.book.valid = False
+        self.watch()
 
     # ------------------------------------------------------------------------------------------------ stops
 

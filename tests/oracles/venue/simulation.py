@@ -242,6 +242,8 @@ class Simulation:
             reason = "off-lot"
         elif self.now < self.trade_from:
             reason = "warm-up"
+        elif self.now > self.last_market_us:
+            reason = "run-ended"
         if reason:
             self.refuse(order_id, reason)
             return 0

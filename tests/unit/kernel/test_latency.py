@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.kernel import codes
 from replay.kernel.latency import entry_us, interpolate, response_us, uniform
 from replay.kernel.state import PAIR, SLOT
 from replay.models import ConstantLatency, FeedLatency, Latency, LogNormalLatency, TableLatency, write_latency
@@ -30,7 +30,7 @@ def exact(points: list[tuple[int, int]], at: int) -> int:
     """The interpolation in fractions, floored."""
     if at <= points[0][0]:
         return points[0][1]
-    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if x0 <= at < x1:
             return math.floor(y0 + Fraction((y1 - y0) * (at - x0), x1 - x0))
     return points[-1][1]
@@ -80,6 +80,11 @@ def test_feed_latency_is_a_multiple_of_the_feeds() -> None:
     assert entry_us(slot, tables, 0, 1_001) == 100 + 1_501
     assert response_us(slot, tables, 0, 1_001) == 7 + 500
     assert entry_us(slot, tables, 0, 0) == 100
+
+
+def test_a_venue_clock_ahead_of_ours_is_no_rejection() -> None:
+    slot, tables = slot_of(FeedLatency(1.0, 1.0))
+    assert (entry_us(slot, tables, 0, -500), response_us(slot, tables, 0, -500)) == (0, 0)
 
 
 def draws(seed: int, count: int, median: int = 10_000, sigma: float = 0.5) -> np.ndarray:

@@ -39,6 +39,7 @@ def test_runner_up(times: list[int], runner_up: int) -> None:
     assert merge_runner_up(cursors, heap, len(times)) == runner_up
 
 
-def test_check_notices_a_lost_cursor() -> None:
-    cursors, heap = np.zeros(3, CURSOR), np.array([0, 2, 2], np.int64)
+@pytest.mark.parametrize("order", [[0, 2, 2], [1, 1, 1], [0, 1, 3]])
+def test_check_notices_a_lost_cursor(order: list[int]) -> None:
+    cursors, heap = np.zeros(4, CURSOR), np.array(order, np.int64)
     assert merge_check(cursors, heap, 3) == 2

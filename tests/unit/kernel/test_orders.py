@@ -277,11 +277,12 @@ def test_requests_that_make_no_sense_are_refused_here() -> None:
     assert requests.cancel(arena.bytes, 1, order_id) == -codes.R_UNKNOWN_ORDER, "another strategy's order"
     assert requests.cancel(arena.bytes, 0, 77) == -codes.R_UNKNOWN_ORDER
     assert requests.cancel(arena.bytes, 0, 0) == -codes.R_UNKNOWN_ORDER
-    arena["orders"][find(arena.bytes, order_id)]["pending"] = codes.REQUEST_NONE
-    assert requests.cancel(arena.bytes, 0, order_id) == -codes.R_UNKNOWN_ORDER, "the venue has not taken it yet"
-    arena["orders"][find(arena.bytes, order_id)]["status"] = codes.LIVE
+    order = arena["orders"][find(arena.bytes, order_id)]
+    order["pending"], order["status"] = codes.REQUEST_NONE, codes.LIVE
     assert requests.cancel(arena.bytes, 0, order_id) == 0
     assert requests.cancel(arena.bytes, 0, order_id) == -codes.R_PENDING
+    order["pending"], order["status"] = codes.REQUEST_NONE, codes.FILLED
+    assert requests.cancel(arena.bytes, 0, order_id) == -codes.R_UNKNOWN_ORDER, "it is over"
 
 
 @pytest.mark.parametrize("name", ["warm_until", "ended"])

@@ -94,6 +94,15 @@ def test_the_last_lot_of_a_level(kind: str) -> None:
     assert front_after_change(KINDS[kind], 2.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1) == 0.0
 
 
+@pytest.mark.parametrize("variant", [codes.QUEUE_POWER, codes.QUEUE_POWER_2, codes.QUEUE_POWER_3])
+def test_powers_beyond_float64_leave_a_number(variant: int) -> None:
+    assert power(1e6, 100.0) == math.inf
+    assert power(-1e6, 101.0) == -math.inf
+    assert power(-1e6, 100.0) == math.inf
+    assert power(10.0, 300.0) == pytest.approx(1e300)
+    assert 0.0 <= front_after_change(variant, 100.0, 1e6, 0.0, 3e6, 2.5e6, 1.0, 1) <= 2.5e6
+
+
 def test_powers_logarithms_and_divisions_are_ieee() -> None:
     assert math.isnan(power(-1.0, 0.5))
     assert power(-2.0, 3.0) == -8.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -58,7 +60,7 @@ def test_sections_are_aligned_and_do_not_overlap() -> None:
         spans.append((view.ctypes.data, view.ctypes.data + view.nbytes))
     header_end = arena.bytes.ctypes.data + 16 * len(SECTIONS)
     assert spans[0][0] >= header_end
-    assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:]))
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))
     assert spans[-1][1] <= arena.bytes.ctypes.data + len(arena.bytes)
 
 
