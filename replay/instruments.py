@@ -12,7 +12,7 @@ size is `lots = size / lot`, both exact.  Three payoffs exist:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Literal
 
@@ -70,8 +70,8 @@ class Instrument:
 
 def _whole(instrument: Instrument, value: Decimal | str, step: Decimal, what: str, unit: str) -> int:
     try:
-        steps = Fraction(value) / Fraction(step)
-    except (ValueError, OverflowError):
+        steps = Fraction(Decimal(value)) / Fraction(step)
+    except (InvalidOperation, ValueError, OverflowError):  # not a number, NaN, infinite
         raise DataError(f"{instrument.name}: {what} {value!r} is not a number") from None
     if steps.denominator != 1:
         raise DataError(f"{instrument.name}: {what} {value} is not a multiple of the {unit} {plain(step)}")

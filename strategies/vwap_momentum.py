@@ -1,10 +1,9 @@
 """VWAP momentum: go with a move away from the volume-weighted average price, with a target and a stop.
 
 The VWAP of the last minutes is what others have paid on average; a price that has left it and still moves the same way
-has news or a large order behind it.  The usual day-trading rule: at a bar's end, last price above VWAP by `entry_bps`
-and above the close `momentum_bars` ago means buy, the mirror image sell; each book message compares the price at which
-it could leave with the average entry.  Entries are IOC, exits market orders, one at a time.  Ignored: fees, lost trades.
-
+has news or a large order behind it.  The usual rule: at a bar's end, last price above VWAP by `entry_bps` and above the
+close `momentum_bars` ago means buy, the mirror image sell; each book message compares the price at which it could leave
+with the average entry.  Entries are IOC, exits market orders, one at a time.  Ignored: fees, lost trades.
 Parameters: `instrument` index; `lots` the position, also its limit; `bar_us`; `window_bars` of the VWAP (at most 255);
 `momentum_bars` (less than the window); `entry_bps`, `target_bps`, `stop_bps` in 1/10000 of the price.  The rest is
 state: rows of `ring` are ticks · lots, lots and close, bar k in place k % 256.  Records "vwap" (ticks) while flat.
@@ -49,13 +48,13 @@ class VwapMomentum(Strategy):
         self.bars += 1
         self.ring[:, self.bars % 256] = np.array([0, 0, last])
         window = np.arange(self.bars - self.window_bars, self.bars) % 256
-        size = self.ring[1][window].sum()
+        size, past = self.ring[1][window].sum(), self.ring[2, (self.bars - 1 - self.momentum_bars) % 256]
         book, position = ctx.book(self.instrument), ctx.position(self.instrument)
-        if self.bars < self.window_bars or size == 0 or not book.ready or self.order_id != 0 or position != 0:
+        if self.bars < self.window_bars or min(size, past) == 0 or not book.ready or self.order_id or position:
             return
         vwap = self.ring[0][window].sum() / size
+        away = vwap * self.entry_bps / 10_000
         ctx.record("vwap", vwap)
-        past, away = self.ring[2, (self.bars - 1 - self.momentum_bars) % 256], vwap * self.entry_bps / 10_000
         if last > max(vwap + away, past):
             self.order_id = max(0, ctx.buy(self.instrument, self.lots, book.ask_ticks, tif="IOC"))
         elif last < min(vwap - away, past):
@@ -65,9 +64,8 @@ class VwapMomentum(Strategy):
         position = ctx.position(self.instrument)
         if book.instrument != self.instrument or not book.ready or self.order_id != 0 or position == 0:
             return
-        leave = book.bid_ticks if position > 0 else book.ask_ticks
-        gain_bps = 10_000 * (leave * position - self.cost) / abs(self.cost)
-        over = not -self.stop_bps < gain_bps < self.target_bps
+        gain = (book.bid_ticks if position > 0 else book.ask_ticks) * position - self.cost
+        over = not -self.stop_bps < 10_000 * gain / abs(self.cost) < self.target_bps
         if over and position > 0:
             self.order_id = max(0, ctx.sell(self.instrument, position, reduce_only=True))
         elif over:

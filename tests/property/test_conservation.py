@@ -79,11 +79,12 @@ class Market(RuleBasedStateMachine):
         self.now = START_US
         self.rows: list[tuple[int, ...]] = []
         self.plan: list[tuple[int, str, tuple[Any, ...]]] = []
-        self.book: dict[int, dict[int, int]] = {1: {100 - k: 10 for k in range(5)}, -1: {101 + k: 10 for k in range(5)}}
+        self.book: dict[int, dict[int, int]] = {1: {100 - k: 3 for k in range(5)}, -1: {101 + k: 3 for k in range(5)}}
         self.last_ts, self.seq, self.valid = 0, 0, False
 
     @initialize(
-        queue=st.sampled_from(QUEUES), latency=st.sampled_from(LATENCIES), execution=st.sampled_from(("partial", "full")),
+        queue=st.sampled_from(QUEUES), latency=st.sampled_from(LATENCIES),
+        execution=st.sampled_from(("partial", "partial", "full")),
         consume=st.booleans(), self_trade=st.sampled_from(("cancel-newest", "cancel-oldest", "allow")),
         on_gap=st.sampled_from(("reject", "hold")),
     )  # fmt: skip
@@ -110,7 +111,7 @@ class Market(RuleBasedStateMachine):
         self.valid = True
 
     @rule(
-        wait=st.integers(0, 120), side=sides, offset=st.integers(-3, 4), lots=st.integers(0, 15), lag=st.integers(0, 60)
+        wait=st.integers(0, 120), side=sides, offset=st.integers(-3, 4), lots=st.integers(0, 6), lag=st.integers(0, 60)
     )
     def change_level(self, wait: int, side: int, offset: int, lots: int, lag: int) -> None:
         """A level near the touch changes, without crossing the book or emptying a side."""
@@ -128,7 +129,10 @@ class Market(RuleBasedStateMachine):
             self.send((BOOK, side, ticks, lots, 0, 0), lag=lag)
 
     @rule(
-        wait=st.integers(0, 120), side=sides, offset=st.integers(-1, 2), sizes=st.lists(small, min_size=1, max_size=3)
+        wait=st.integers(0, 120),
+        side=sides,
+        offset=st.sampled_from((0, 0, 0, -1, 1)),
+        sizes=st.lists(small, min_size=1, max_size=3),
     )
     def prints(self, wait: int, side: int, offset: int, sizes: list[int]) -> None:
         """Trades, one message; the book follows or does not."""
@@ -147,8 +151,11 @@ class Market(RuleBasedStateMachine):
         mark = min(self.book[-1]) * SCALE // 10 + extra // 10
         self.send((MARK, 0, mark * 10 // SCALE, 0, mark, 0), (FUNDING, 0, 0, 0, rate, 0))
 
-    @rule(wait=st.integers(0, 60), side=sides, lots=small, away=st.integers(-3, 3), post=st.booleans(),
-          reduce=st.booleans(), tif=st.sampled_from(("GTC", "GTC", "IOC", "FOK", "GTD")))  # fmt: skip
+    @rule(
+        wait=st.integers(0, 60), side=sides, lots=small, away=st.sampled_from((0, 0, 0, 1, 2, -1, -3)),
+        post=st.booleans(), reduce=st.sampled_from((False,) * 5 + (True,)),
+        tif=st.sampled_from(("GTC",) * 4 + ("IOC", "FOK", "GTD")),
+    )  # fmt: skip
     def limit(self, wait: int, side: int, lots: int, away: int, post: bool, reduce: bool, tif: str) -> None:
         self.now += wait
         terms: dict[str, Any] = {"reduce_only": reduce, "tif": tif, "post_only": post and tif in ("GTC", "GTD")}
@@ -291,4 +298,4 @@ def check_prints(session: Session, rows: list[tuple[int, ...]]) -> None:
 class TestConservation(Market.TestCase):  # type: ignore[misc, name-defined]
     """Whatever market and trader do, quantities, money, requests and times add up."""
 
-    settings = settings(max_examples=15 if INTERPRETED else 150, stateful_step_count=60)
+    settings = settings(max_examples=15 if INTERPRETED else 200, stateful_step_count=120)
