@@ -184,13 +184,14 @@ class FakeContext:
         """Cancel all open orders of the instrument."""
         return sum(self.cancel(order.id) == 0 for order in self.orders(instrument))
 
-    def modify(self, order_id: int, lots: int, ticks: int) -> int:
-        """Keep a modify request; it holds at once."""
+    def modify(self, order_id: int, lots: int, ticks: int, stop_ticks: int = 0) -> int:
+        """Keep a modify request; it holds at once (the stop is in the request's terms)."""
         if order_id not in self.open:
             return -codes.R_UNKNOWN_ORDER
         order = self.open[order_id]
         order.lots, order.ticks, order.leaves = lots, ticks, lots - order.filled
-        self.sent.append(Request("modify", order_id, order.instrument, order.side, lots, ticks))
+        terms = {"stop_ticks": stop_ticks} if stop_ticks else {}
+        self.sent.append(Request("modify", order_id, order.instrument, order.side, lots, ticks, terms))
         return 0
 
     def every(self, interval_us: int, tag: int = 0) -> None:

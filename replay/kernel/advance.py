@@ -68,7 +68,7 @@ def advance(arena):
     """Run until the outside is needed; returns a code of `codes` (DONE, CALLBACK, NEED_DATA, NEED_ROOM, FLUSH)."""
     st = open_state(arena)
     run = st.run
-    forget_retired(st)
+    forget_retired(arena)
     n = run[0]["sources"]
     while True:
         s_local = st.local_heap[0]
@@ -90,22 +90,23 @@ def advance(arena):
                 agenda_free(run, st.items, agenda_pop(run, st.heap))
                 continue
         if t_local <= t_venue and t_local <= t_agenda:
-            code = run_local(st, s_local, min(t_venue, t_agenda), n)
+            code = run_local(arena, s_local, min(t_venue, t_agenda), n)
         elif t_venue < t_agenda or (t_venue == t_agenda and phase >= PHASE_VENUE):
-            if not enough_room(st):
+            if not enough_room(arena):
                 return FLUSH
-            code = run_venue(st, s_venue, t_local, t_agenda, phase, n)
+            code = run_venue(arena, s_venue, t_local, t_agenda, phase, n)
         else:
-            if not enough_room(st):
+            if not enough_room(arena):
                 return FLUSH
-            code = run_agenda(st)
+            code = run_agenda(arena)
         if code != GO_ON:
             return code
 
 
 @kernel(entry=False)
-def enough_room(st):
+def enough_room(arena):
     """Whether pools and logs can take what one event may cause."""
+    st = open_state(arena)
     run = st.run
     need = 4 * run[0]["live_orders"] + RESERVE
     return (
@@ -118,8 +119,9 @@ def enough_room(st):
 
 
 @kernel(entry=False)
-def run_local(st, s, until, n):
+def run_local(arena, s, until, n):
     """Drain source `s` on the local side up to and including `until`, or to the runner-up, or to a callback."""
+    st = open_state(arena)
     run, rows = st.run, st.rows
     source = st.sources[s]
     other = merge_runner_up(st.local_cursors, st.local_heap, n)
@@ -139,11 +141,11 @@ def run_local(st, s, until, n):
         kind = rows[row0 + at]["kind"]
         instrument = rows[row0 + at]["instrument"]
         if kind == BOOK:
-            code = local_book_row(st, row0 + at, instrument, wanted)
+            code = local_book_row(arena, row0 + at, instrument, wanted)
             if code == NEED_ROOM:
                 break
         else:
-            code = local_row(st, row0 + at, kind, instrument, wanted)
+            code = local_row(arena, row0 + at, kind, instrument, wanted)
         at += 1
         if code != GO_ON:
             break
@@ -153,14 +155,15 @@ def run_local(st, s, until, n):
     if starved:
         run[0]["out_source"] = s
         return NEED_DATA
-    set_cursors(st, s)
+    set_cursors(arena, s)
     merge_sift(st.local_cursors, st.local_heap, n, 0)
     return code
 
 
 @kernel(entry=False)
-def local_book_row(st, at, instrument, wanted):
+def local_book_row(arena, at, instrument, wanted):
     """One level of the strategy's book."""
+    st = open_state(arena)
     row = st.rows[at]
     b = instrument * BOOKS_EACH + 1
     if row["flags"] & CLEAR:
@@ -176,20 +179,21 @@ def local_book_row(st, at, instrument, wanted):
         if row["flags"] & SNAPSHOT:
             inst["local_valid"] = 1
         if wanted & ON_BOOK:
-            return call(st, at, ON_BOOK)
+            return call(arena, at, ON_BOOK)
     return GO_ON
 
 
 @kernel(entry=False)
-def local_row(st, at, kind, instrument, wanted):
+def local_row(arena, at, kind, instrument, wanted):
     """Any other row, as the strategy sees it."""
+    st = open_state(arena)
     row = st.rows[at]
     inst = st.instruments[instrument]
     inst["feed_us"] = row["ts"] - row["exch_ts"]
     if kind == TRADE:
         inst["last_local"] = row["price"]
         if wanted & ON_TRADE:
-            return call(st, at, ON_TRADE)
+            return call(arena, at, ON_TRADE)
     elif kind == QUOTE:
         if row["side"] > 0:
             inst["quote_bid"] = row["price"]
@@ -198,27 +202,28 @@ def local_row(st, at, kind, instrument, wanted):
             inst["quote_ask"] = row["price"]
             inst["quote_ask_lots"] = row["qty"]
         if row["flags"] & LAST and wanted & ON_QUOTE:
-            return call(st, at, ON_QUOTE)
+            return call(arena, at, ON_QUOTE)
     elif kind == MARK:
         inst["mark_local"] = row["value"]
     elif kind == FUNDING:
         inst["rate_local"] = row["value"]
         inst["next_funding_local"] = row["seq"]
         if wanted & ON_FUNDING:
-            return call(st, at, ON_FUNDING)
+            return call(arena, at, ON_FUNDING)
     elif kind == LIQUIDATION:
         if wanted & ON_LIQUIDATION:
-            return call(st, at, ON_LIQUIDATION)
+            return call(arena, at, ON_LIQUIDATION)
     elif kind == GAP:
         inst["local_valid"] = 0
         if wanted & ON_GAP:
-            return call(st, at, ON_GAP)
+            return call(arena, at, ON_GAP)
     return GO_ON
 
 
 @kernel(entry=False)
-def call(st, at, kind):
+def call(arena, at, kind):
     """Hand row `at` to the strategies that want `kind`."""
+    st = open_state(arena)
     st.event[0] = st.rows[at]
     st.run[0]["out_kinds"] = kind
     st.run[0]["out_instrument"] = st.rows[at]["instrument"]
@@ -227,8 +232,9 @@ def call(st, at, kind):
 
 
 @kernel(entry=False)
-def run_venue(st, s, t_local, t_agenda, phase, n):
+def run_venue(arena, s, t_local, t_agenda, phase, n):
     """Drain source `s` on the venue side while it comes first; stops when it planned something."""
+    st = open_state(arena)
     run, rows = st.run, st.rows
     source = st.sources[s]
     row0, order0 = source["row0"], source["order0"]
@@ -257,7 +263,7 @@ def run_venue(st, s, t_local, t_agenda, phase, n):
                 break
         if time > run[0]["now"]:
             run[0]["now"] = time
-        code = venue_message(st, at)
+        code = venue_message(arena, at)
         if code != GO_ON:
             break
         run[0]["steps_venue"] += 1
@@ -269,14 +275,15 @@ def run_venue(st, s, t_local, t_agenda, phase, n):
     if starved:
         run[0]["out_source"] = s
         return NEED_DATA
-    set_cursors(st, s)
+    set_cursors(arena, s)
     merge_sift(st.venue_cursors, st.venue_heap, n, 0)
     return code
 
 
 @kernel(entry=False)
-def run_agenda(st):
+def run_agenda(arena):
     """Do the next thing that was planned."""
+    st = open_state(arena)
     run = st.run
     index = st.heap[0]["item"]
     kind = st.items[index]["kind"]
@@ -284,31 +291,31 @@ def run_agenda(st):
     if time > run[0]["now"]:
         run[0]["now"] = time
     if kind in (DO_NEW, DO_TRIGGERED, DO_MODIFY):
-        code = reserve_for(st, index, kind)
+        code = reserve_for(arena, index, kind)
         if code != GO_ON:
             return code
     agenda_pop(run, st.heap)
     code = GO_ON
     if kind == DO_ANSWER:
-        code = do_answer(st, index)
+        code = do_answer(arena, index)
     elif kind == DO_NEW:
-        do_new(st, index)
+        do_new(arena, index)
     elif kind == DO_CANCEL:
-        do_cancel(st, index)
+        do_cancel(arena, index)
     elif kind == DO_MODIFY:
-        do_modify(st, index)
+        do_modify(arena, index)
     elif kind == DO_TRIGGERED:
-        do_triggered(st, index)
+        do_triggered(arena, index)
     elif kind == DO_EXPIRE:
-        do_expire(st, index)
+        do_expire(arena, index)
     elif kind == DO_TIMER:
-        return do_timer(st, index)
+        return do_timer(arena, index)
     elif kind == DO_FUNDING:
-        do_funding(st, index)
+        do_funding(arena, index)
     elif kind == DO_FUNDING_SEEN:
-        do_funding_seen(st, index)
+        do_funding_seen(arena, index)
     elif kind == DO_SAMPLE:
-        do_sample(st, index)
+        do_sample(arena, index)
         return GO_ON
     agenda_free(run, st.items, index)
     return code

@@ -13,12 +13,14 @@ from replay.kernel.exact import carried, product
 from replay.kernel.jit import kernel
 from replay.kernel.latency import response_us
 from replay.kernel.orders import BOOKS_EACH
+from replay.kernel.state import open_state
 from replay.units import SCALE
 
 
 @kernel(entry=False)
-def answer(st, at, status, request, reason):
+def answer(arena, at, status, request, reason):
     """Send the order's state as it is now back to the strategy; returns the agenda item for the caller to complete."""
+    st = open_state(arena)
     run, order = st.run, st.orders[at]
     slot = st.slots[order["slot"]]
     inst = st.instruments[order["instrument"]]
@@ -51,12 +53,13 @@ def answer(st, at, status, request, reason):
 
 
 @kernel(entry=False)
-def finish(st, at, status, request, reason):
+def finish(arena, at, status, request, reason):
     """The order is over at the venue; its answer says how."""
+    st = open_state(arena)
     order = st.orders[at]
     order["venue_state"] = GONE
     st.slots[order["slot"]]["live"] -= 1
-    answer(st, at, status, request, reason)
+    answer(arena, at, status, request, reason)
 
 
 @kernel(entry=False)
@@ -70,8 +73,9 @@ def liquidation_fee(slot, inst, ticks, lots):
 
 
 @kernel(entry=False)
-def execute(st, at, lots, ticks, slippage_ticks, maker, request, cause):
+def execute(arena, at, lots, ticks, slippage_ticks, maker, request, cause):
     """`lots` of the order trade at `ticks` (slippage included); books the venue side and sends the answer."""
+    st = open_state(arena)
     run, order = st.run, st.orders[at]
     slot = st.slots[order["slot"]]
     inst = st.instruments[order["instrument"]]
@@ -88,7 +92,7 @@ def execute(st, at, lots, ticks, slippage_ticks, maker, request, cause):
     if status == FILLED:
         order["venue_state"] = GONE
         slot["live"] -= 1
-    due, index = answer(st, at, status, request, R_NONE)
+    due, index = answer(arena, at, status, request, R_NONE)
     item = st.items[index]
     item["exec_lots"] = lots
     item["exec_ticks"] = ticks
@@ -114,12 +118,13 @@ def execute(st, at, lots, ticks, slippage_ticks, maker, request, cause):
     fill["fee"] = scaled_money(hi, lo, float(SCALE)) * unit + f
     fill["slippage_ticks"] = slippage_ticks
     fill["position"] = slot["position"]
-    sample_equity(st, slot["strategy"])
+    sample_equity(arena, slot["strategy"])
 
 
 @kernel(entry=False)
-def sample_equity(st, strategy):
+def sample_equity(arena, strategy):
     """One equity row for each settlement currency in which the strategy has an account."""
+    st = open_state(arena)
     run = st.run
     first = st.strategies[strategy]["first_slot"]
     count = run[0]["instruments"]
@@ -130,12 +135,13 @@ def sample_equity(st, strategy):
             if st.instruments[j]["currency"] == currency:
                 seen = 1
         if seen == 0:
-            sample_currency(st, strategy, first, count, currency)
+            sample_currency(arena, strategy, first, count, currency)
 
 
 @kernel(entry=False)
-def sample_currency(st, strategy, first, count, currency):
+def sample_currency(arena, strategy, first, count, currency):
     """Equity of the strategy over all instruments that settle in `currency`, at the venue's marks."""
+    st = open_state(arena)
     value = 0.0
     fees = 0.0
     funding = 0.0

@@ -63,6 +63,7 @@ from replay.kernel.orders import (
     unwatch_order,
     watch_order,
 )
+from replay.kernel.state import open_state
 from replay.kernel.venue_view import FAR, reaches
 from replay.kernel.waiting import check_stops, trailing_stop, watch_level
 from replay.units import SCALE
@@ -75,8 +76,9 @@ def drains(kind):
 
 
 @kernel(entry=False)
-def forget_retired(st):
+def forget_retired(arena):
     """Orders that ended before the last callback returned are forgotten now."""
+    st = open_state(arena)
     run = st.run
     for k in range(run[0]["retired_n"]):
         at = st.retired[k]
@@ -86,8 +88,9 @@ def forget_retired(st):
 
 
 @kernel(entry=False)
-def reserve_for(st, index, kind):
+def reserve_for(arena, index, kind):
     """Room in our own books for what the order at the root of the agenda may need."""
+    st = open_state(arena)
     item = st.items[index]
     order = st.orders[item["order"]]
     instrument = order["instrument"]
@@ -125,8 +128,9 @@ def reserve_for(st, index, kind):
 
 
 @kernel(entry=False)
-def release_reserved(st, instrument, side, ticks):
+def release_reserved(arena, instrument, side, ticks):
     """Give back the prices that were reserved and not used."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH
     release_price(st.books, st.cells, b + 2, side, ticks)
     taken = b + 3
@@ -139,38 +143,41 @@ def release_reserved(st, instrument, side, ticks):
 
 
 @kernel(entry=False)
-def do_new(st, index):
+def do_new(arena, index):
     """A new order reaches the venue."""
+    st = open_state(arena)
     at = st.items[index]["order"]
     order = st.orders[at]
     order["in_flight"] -= 1
     if order["kind"] in (STOP_MARKET, STOP_LIMIT, TRAILING_STOP):
         if order["tif"] == GTD and order["expire_us"] <= st.run[0]["now"]:
-            finish(st, at, EXPIRED, REQUEST_NEW, R_EXPIRED)
+            finish(arena, at, EXPIRED, REQUEST_NEW, R_EXPIRED)
         else:
-            place_stop(st, at)
+            place_stop(arena, at)
     else:
-        accept(st, at, REQUEST_NEW)
-    release_reserved(st, order["instrument"], order["side"], order["ticks"])
-    plan_expiry(st, at)
+        accept(arena, at, REQUEST_NEW)
+    release_reserved(arena, order["instrument"], order["side"], order["ticks"])
+    plan_expiry(arena, at)
 
 
 @kernel(entry=False)
-def place_stop(st, at):
+def place_stop(arena, at):
     """A stop order begins to watch; it may trigger at once."""
+    st = open_state(arena)
     order = st.orders[at]
     instrument = order["instrument"]
     if order["kind"] == TRAILING_STOP:
-        level, known = watch_level(st, instrument, order)
-        order["stop_ticks"] = trailing_stop(st, instrument, order, level) if known else order["side"] * FAR
+        level, known = watch_level(arena, instrument, order)
+        order["stop_ticks"] = trailing_stop(arena, instrument, order, level) if known else order["side"] * FAR
     watch_order(st.orders, st.instruments, at, WATCHING)
-    answer(st, at, LIVE, REQUEST_NEW, R_NONE)
-    check_stops(st, instrument, order["trigger"])
+    answer(arena, at, LIVE, REQUEST_NEW, R_NONE)
+    check_stops(arena, instrument, order["trigger"])
 
 
 @kernel(entry=False)
-def plan_expiry(st, at):
+def plan_expiry(arena, at):
     """A GTD order that is still there (a stop may have been hit, too) will be taken out at its time."""
+    st = open_state(arena)
     order = st.orders[at]
     if order["tif"] != GTD or order["venue_state"] == GONE:
         return
@@ -181,11 +188,12 @@ def plan_expiry(st, at):
 
 
 @kernel(entry=False)
-def leave_venue(st, at):
+def leave_venue(arena, at):
     """Take the order out of whatever list it is in; False when it is over.
 
     ABSENT is an order that waits for its judgement later in this microsecond (`do_triggered`): it is in no list.
     """
+    st = open_state(arena)
     order = st.orders[at]
     if order["venue_state"] == RESTING:
         unrest_order(st.books, st.cells, st.orders, st.slots, at)
@@ -197,8 +205,9 @@ def leave_venue(st, at):
 
 
 @kernel(entry=False)
-def do_expire(st, index):
+def do_expire(arena, index):
     """The time of a GTD order has come."""
+    st = open_state(arena)
     order_id = st.items[index]["id"]
     at = find_order(st.run, st.orders, order_id)
     if at < 0:
@@ -206,29 +215,31 @@ def do_expire(st, index):
     request = REQUEST_NONE
     if st.orders[at]["venue_state"] in (HELD, ABSENT):
         request = st.orders[at]["pending_request"]
-    if leave_venue(st, at):
-        finish(st, at, EXPIRED, request, R_EXPIRED)
+    if leave_venue(arena, at):
+        finish(arena, at, EXPIRED, request, R_EXPIRED)
 
 
 @kernel(entry=False)
-def do_cancel(st, index):
+def do_cancel(arena, index):
     """A cancel request reaches the venue."""
+    st = open_state(arena)
     at = st.items[index]["order"]
     order = st.orders[at]
     order["in_flight"] -= 1
-    if leave_venue(st, at):
-        finish(st, at, CANCELLED, REQUEST_CANCEL, R_NONE)
+    if leave_venue(arena, at):
+        finish(arena, at, CANCELLED, REQUEST_CANCEL, R_NONE)
     else:
-        answer(st, at, order["status"], REQUEST_CANCEL, R_UNKNOWN_ORDER)
+        answer(arena, at, order["status"], REQUEST_CANCEL, R_UNKNOWN_ORDER)
 
 
 @kernel(entry=False)
-def do_modify(st, index):
+def do_modify(arena, index):
     """A modify request reaches the venue: `lots` is the new total size.
 
     Less size at the same price keeps the place in the queue; anything else leaves and is judged as a new order for
     the new remaining quantity.  A stop that waits is not judged; it may get a new stop price, which may be hit at once.
     """
+    st = open_state(arena)
     item = st.items[index]
     at = item["order"]
     order = st.orders[at]
@@ -239,46 +250,48 @@ def do_modify(st, index):
     old_ticks = order["ticks"]
     leaves = lots - order["filled"]
     if order["venue_state"] == GONE:
-        answer(st, at, order["status"], REQUEST_MODIFY, R_UNKNOWN_ORDER)
+        answer(arena, at, order["status"], REQUEST_MODIFY, R_UNKNOWN_ORDER)
     elif leaves <= 0:
-        leave_venue(st, at)
+        leave_venue(arena, at)
         order["lots"] = order["filled"]
         order["leaves"] = 0
-        finish(st, at, CANCELLED, REQUEST_MODIFY, R_NONE)
+        finish(arena, at, CANCELLED, REQUEST_MODIFY, R_NONE)
     elif order["venue_state"] != RESTING or (ticks == order["ticks"] and leaves <= order["leaves"]):
         order["ticks"] = ticks
         order["lots"] = lots
         order["leaves"] = leaves
-        answer(st, at, PARTLY_FILLED if order["filled"] > 0 else LIVE, REQUEST_MODIFY, R_NONE)
+        answer(arena, at, PARTLY_FILLED if order["filled"] > 0 else LIVE, REQUEST_MODIFY, R_NONE)
         if order["venue_state"] == WATCHING and item["interval"] != 0:
             order["stop_ticks"] = item["interval"]
-            check_stops(st, order["instrument"], order["trigger"])
+            check_stops(arena, order["instrument"], order["trigger"])
     else:
-        leave_venue(st, at)
+        leave_venue(arena, at)
         order["venue_state"] = ABSENT
         order["ticks"] = ticks
         order["lots"] = lots
         order["leaves"] = leaves
-        accept(st, at, REQUEST_MODIFY)
-    release_reserved(st, order["instrument"], order["side"], ticks)
+        accept(arena, at, REQUEST_MODIFY)
+    release_reserved(arena, order["instrument"], order["side"], ticks)
     if old_ticks != ticks:
         release_price(st.books, st.cells, order["instrument"] * BOOKS_EACH + 2, order["side"], old_ticks)
 
 
 @kernel(entry=False)
-def do_triggered(st, index):
+def do_triggered(arena, index):
     """A stop that was hit, or an order that was held until the book was valid, is judged (unless it is over by now)."""
+    st = open_state(arena)
     at = st.items[index]["order"]
     order = st.orders[at]
     order["in_flight"] -= 1
     if order["venue_state"] != GONE:
-        accept(st, at, order["pending_request"])
-    release_reserved(st, order["instrument"], order["side"], order["ticks"])
+        accept(arena, at, order["pending_request"])
+    release_reserved(arena, order["instrument"], order["side"], order["ticks"])
 
 
 @kernel(entry=False)
-def do_answer(st, index):
+def do_answer(arena, index):
     """An answer reaches the strategy: local order, local account, log, callbacks."""
+    st = open_state(arena)
     run, item = st.run, st.items[index]
     at = item["order"]
     order = st.orders[at]
@@ -303,7 +316,7 @@ def do_answer(st, index):
         book_fill_local(slot, inst["payoff"], order["side"], item["exec_ticks"], item["exec_lots"])
         add_fee_local(slot, item["fee_hi"], item["fee_lo"], item["fee_f"])
         kinds = ON_ORDER | ON_FILL
-    log_answer(st, index, at)
+    log_answer(arena, index, at)
     if order["status"] >= FILLED:
         if slot["liquidating"] == order["id"]:
             slot["liquidating"] = 0
@@ -316,7 +329,7 @@ def do_answer(st, index):
     run[0]["out_order"] = at
     if kinds & run[0]["wanted"]:
         return CALLBACK
-    forget_retired(st)
+    forget_retired(arena)
     return GO_ON
 
 
@@ -331,8 +344,9 @@ def keep_as_known(item, order):
 
 
 @kernel(entry=False)
-def log_answer(st, index, at):
+def log_answer(arena, index, at):
     """One row of the order log: what the strategy has just learnt."""
+    st = open_state(arena)
     item, order = st.items[index], st.orders[at]
     n = st.run[0]["log_n"]
     st.run[0]["log_n"] = n + 1
@@ -366,8 +380,9 @@ def log_answer(st, index, at):
 
 
 @kernel(entry=False)
-def do_timer(st, index):
+def do_timer(arena, index):
     """A timer: plan the next turn, call the strategy."""
+    st = open_state(arena)
     run, item = st.run, st.items[index]
     strategy, interval, tag = item["strategy"], item["interval"], item["id"]
     agenda_free(run, st.items, index)
@@ -384,19 +399,21 @@ def do_timer(st, index):
 
 
 @kernel(entry=False)
-def do_sample(st, index):
+def do_sample(arena, index):
     """Equity of every strategy on the fixed grid."""
+    st = open_state(arena)
     run = st.run
     agenda_free(run, st.items, index)
     for k in range(run[0]["strategies"]):
-        sample_equity(st, k)
+        sample_equity(arena, k)
     following = agenda_push(run, st.heap, st.items, run[0]["now"] + run[0]["sample_us"], PHASE_TIMER)
     st.items[following]["kind"] = DO_SAMPLE
 
 
 @kernel(entry=False)
-def do_funding(st, index):
+def do_funding(arena, index):
     """Funding settlement at the venue: every position pays lots · multiplier · mark · rate."""
+    st = open_state(arena)
     run = st.run
     instrument = st.items[index]["order"]
     inst = st.instruments[instrument]
@@ -417,12 +434,13 @@ def do_funding(st, index):
         item["kind"] = DO_FUNDING_SEEN
         item["slot"] = slot_index
         item["amount_hi"], item["amount_lo"], item["amount_f"] = hi, lo, f
-        sample_equity(st, k)
+        sample_equity(arena, k)
 
 
 @kernel(entry=False)
-def do_funding_seen(st, index):
+def do_funding_seen(arena, index):
     """The strategy's account learns of a settlement."""
+    st = open_state(arena)
     item = st.items[index]
     slot = st.slots[item["slot"]]
     slot["l_funding_hi"], slot["l_funding_lo"] = carried(

@@ -35,11 +35,12 @@ def venue_key_before(rows, a, b):
 
 
 @kernel(entry=False)
-def set_cursors(st, s):
+def set_cursors(arena, s):
     """Keys of both cursors of source `s` from where they stand.
 
     A cursor that has used up its window, while more may come, gets the earliest time that the next row can have.
     """
+    st = open_state(arena)
     source = st.sources[s]
     local = st.local_cursors[s]
     local["tie1"] = s
@@ -119,7 +120,7 @@ def append(arena, s, batch, instrument_map, last):
     while end < n and (last != 0 or rows[row0 + order[order0 + end]]["exch_ts"] < last_ts - source["horizon_us"]):
         end += 1
     source["venue_end"] = end
-    set_cursors(st, s)
+    set_cursors(arena, s)
     merge_build(st.local_cursors, st.local_heap, st.run[0]["sources"])
     merge_build(st.venue_cursors, st.venue_heap, st.run[0]["sources"])
     return 0

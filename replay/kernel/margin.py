@@ -21,16 +21,18 @@ from replay.kernel.codes import (
 )
 from replay.kernel.jit import kernel
 from replay.kernel.orders import BOOKS_EACH, list_head
+from replay.kernel.state import open_state
 from replay.kernel.venue_view import FAR
 from replay.units import SCALE
 
 
 @kernel(entry=False)
-def refuse_new(st, at):
+def refuse_new(arena, at):
     """The reason why the venue will not take the order, or 0: minimum notional, holdings, reduce-only, margin.
 
     Reduce-only orders are cut to the position, as the venues do.
     """
+    st = open_state(arena)
     order = st.orders[at]
     slot = st.slots[order["slot"]]
     inst = st.instruments[order["instrument"]]
@@ -52,17 +54,18 @@ def refuse_new(st, at):
             order["lots"] -= order["leaves"] - closable
             order["leaves"] = closable
     if inst["payoff"] == SPOT and slot["borrow"] == 0 and order["side"] < 0:
-        promised = open_lots(st, order["slot"], -1)
+        promised = open_lots(arena, order["slot"], -1)
         if order["leaves"] + promised > slot["position"]:
             return R_MARGIN
-    if slot["initial_scaled"] > 0 and not margin_allows(st, at, mark):
+    if slot["initial_scaled"] > 0 and not margin_allows(arena, at, mark):
         return R_MARGIN
     return R_NONE
 
 
 @kernel(entry=False)
-def open_lots(st, slot_index, side):
+def open_lots(arena, slot_index, side):
     """Lots of this slot's resting orders on one side."""
+    st = open_state(arena)
     total = 0
     instrument = st.slots[slot_index]["instrument"]
     b = instrument * BOOKS_EACH + 2
@@ -82,8 +85,9 @@ def open_lots(st, slot_index, side):
 
 
 @kernel(entry=False)
-def margin_of(st, slot_index, lots, mark, rate):
+def margin_of(arena, slot_index, lots, mark, rate):
     """Margin in the settlement currency that `lots` need at `mark` (1/SCALE) and `rate` (1/SCALE)."""
+    st = open_state(arena)
     slot = st.slots[slot_index]
     inst = st.instruments[slot["instrument"]]
     size = abs(lots) * inst["lot"] * inst["multiplier"]
@@ -95,8 +99,9 @@ def margin_of(st, slot_index, lots, mark, rate):
 
 
 @kernel(entry=False)
-def free_margin(st, strategy, currency, maintenance):
+def free_margin(arena, strategy, currency, maintenance):
     """Deposit and equity of the strategy in `currency` less the margin of its positions and resting orders."""
+    st = open_state(arena)
     first = st.strategies[strategy]["first_slot"]
     free = st.strategies[strategy]["deposit"]
     for j in range(st.run[0]["instruments"]):
@@ -109,24 +114,25 @@ def free_margin(st, strategy, currency, maintenance):
             continue
         free += equity_of(slot, inst, mark)
         if maintenance != 0:
-            free -= margin_of(st, first + j, slot["position"], mark, slot["maintenance_scaled"])
+            free -= margin_of(arena, first + j, slot["position"], mark, slot["maintenance_scaled"])
         else:
-            longest = slot["position"] + open_lots(st, first + j, 1)
-            shortest = slot["position"] - open_lots(st, first + j, -1)
+            longest = slot["position"] + open_lots(arena, first + j, 1)
+            shortest = slot["position"] - open_lots(arena, first + j, -1)
             worst = max(abs(longest), abs(shortest))
-            free -= margin_of(st, first + j, worst, mark, slot["initial_scaled"])
+            free -= margin_of(arena, first + j, worst, mark, slot["initial_scaled"])
     return free
 
 
 @kernel(entry=False)
-def margin_allows(st, at, mark):
+def margin_allows(arena, at, mark):
     """Whether free margin covers what the order adds to the worst case of position and open orders."""
+    st = open_state(arena)
     order = st.orders[at]
     slot = st.slots[order["slot"]]
     inst = st.instruments[order["instrument"]]
     side = order["side"]
-    longest = slot["position"] + open_lots(st, order["slot"], 1)
-    shortest = slot["position"] - open_lots(st, order["slot"], -1)
+    longest = slot["position"] + open_lots(arena, order["slot"], 1)
+    shortest = slot["position"] - open_lots(arena, order["slot"], -1)
     before = max(abs(longest), abs(shortest))
     if side > 0:
         longest += order["leaves"]
@@ -135,5 +141,5 @@ def margin_allows(st, at, mark):
     after = max(abs(longest), abs(shortest))
     if after <= before:
         return True
-    free = free_margin(st, slot["strategy"], inst["currency"], 0)
-    return margin_of(st, order["slot"], after - before, mark, slot["initial_scaled"]) <= free
+    free = free_margin(arena, slot["strategy"], inst["currency"], 0)
+    return margin_of(arena, order["slot"], after - before, mark, slot["initial_scaled"]) <= free

@@ -48,31 +48,33 @@ from replay.kernel.jit import kernel
 from replay.kernel.margin import refuse_new
 from replay.kernel.orders import BOOKS_EACH, list_head, rest_order, unrest_order, watch_order
 from replay.kernel.queueing import front_after_change
+from replay.kernel.state import open_state
 from replay.kernel.venue_view import FAR, available, best_for, reaches, slippage, take_lots, taken_lots
 
 
 @kernel(entry=False)
-def worst_price(st, at, limit):
+def worst_price(arena, at, limit):
     """The furthest price at which the order would trade or rest: what its own orders of the other side may meet."""
+    st = open_state(arena)
     order = st.orders[at]
     slot_index, side = order["slot"], order["side"]
     slot = st.slots[slot_index]
     rests = order["kind"] == LIMIT and order["tif"] not in (IOC, FOK)
     nothing = -side * FAR
     b = order["instrument"] * BOOKS_EACH
-    ticks = best_for(st, slot_index, -side)
+    ticks = best_for(arena, slot_index, -side)
     if slot["execution"] == EXECUTION_FULL:
         if reaches(side, limit, ticks):
             return ticks
         return limit if rests else nothing
-    if rests and available(st, slot_index, side, limit, order["leaves"]) < order["leaves"]:
+    if rests and available(arena, slot_index, side, limit, order["leaves"]) < order["leaves"]:
         return limit
     worst = nothing
     found = 0
     while found < order["leaves"] and reaches(side, limit, ticks):
         lots = book_lots(st.books, st.cells, b, -side, ticks)
         if slot["consume"] != 0:
-            lots -= taken_lots(st, order["instrument"], slot_index, -side, ticks)
+            lots -= taken_lots(arena, order["instrument"], slot_index, -side, ticks)
         if lots > 0:
             worst = ticks
             found += lots
@@ -81,41 +83,43 @@ def worst_price(st, at, limit):
 
 
 @kernel(entry=False)
-def can_fill_whole(st, at, limit):
+def can_fill_whole(arena, at, limit):
     """Whether all of the order executes now, up to `limit`."""
+    st = open_state(arena)
     order = st.orders[at]
     side = order["side"]
     if st.slots[order["slot"]]["execution"] == EXECUTION_FULL:
-        return reaches(side, limit, best_for(st, order["slot"], -side))
-    return available(st, order["slot"], side, limit, order["leaves"]) == order["leaves"]
+        return reaches(side, limit, best_for(arena, order["slot"], -side))
+    return available(arena, order["slot"], side, limit, order["leaves"]) == order["leaves"]
 
 
 @kernel(entry=False)
-def own_limit(st, at, limit):
+def own_limit(arena, at, limit):
     """Cut `limit` so that the order cannot trade with, or rest through, a resting order of its own account.
 
     Under "cancel-oldest" those resting orders are cancelled instead; under "allow" nothing happens.
     """
+    st = open_state(arena)
     order = st.orders[at]
     slot_index = order["slot"]
     slot = st.slots[slot_index]
     if slot["self_trade"] == SELF_ALLOW or slot["resting"] == 0:
         return limit
     side = order["side"]
-    meets = worst_price(st, at, limit)
+    meets = worst_price(arena, at, limit)
     b = order["instrument"] * BOOKS_EACH + 2
     ticks = st.books[b]["ask_ticks"] if side > 0 else st.books[b]["bid_ticks"]
     while reaches(side, meets, ticks):
         following = book_next(st.books, st.cells, b, -side, ticks)
         own = list_head(st.books, st.cells, b, -side, ticks)
-        left = level_count(st, own)
+        left = level_count(arena, own)
         while left > 0:
             after = st.orders[own]["next"]
             if st.orders[own]["slot"] == slot_index:
                 if slot["self_trade"] == SELF_CANCEL_NEWEST:
                     return ticks - side
                 unrest_order(st.books, st.cells, st.orders, st.slots, own)
-                finish(st, own, CANCELLED, REQUEST_NONE, R_SELF_TRADE)
+                finish(arena, own, CANCELLED, REQUEST_NONE, R_SELF_TRADE)
             own = after
             left -= 1
         ticks = following
@@ -123,11 +127,12 @@ def own_limit(st, at, limit):
 
 
 @kernel(entry=False)
-def accept(st, at, request):
+def accept(arena, at, request):
     """A new (or modified, or triggered) order at the venue: judge, execute, rest.  Room has been made sure of.
 
     `request` is what the first answer settles; REQUEST_NONE for a triggered order.
     """
+    st = open_state(arena)
     run, order = st.run, st.orders[at]
     slot_index = order["slot"]
     slot = st.slots[slot_index]
@@ -135,51 +140,52 @@ def accept(st, at, request):
     inst = st.instruments[instrument]
     side = order["side"]
     if order["tif"] == GTD and order["expire_us"] <= run[0]["now"]:
-        finish(st, at, EXPIRED, request, R_EXPIRED)
+        finish(arena, at, EXPIRED, request, R_EXPIRED)
         return
     if inst["venue_valid"] == 0:
         if slot["hold"] != 0:
             order["pending_request"] = request
             watch_order(st.orders, st.instruments, at, HELD)
         else:
-            finish(st, at, REJECTED, request, R_BOOK_INVALID)
+            finish(arena, at, REJECTED, request, R_BOOK_INVALID)
         return
-    reason = refuse_new(st, at)
+    reason = refuse_new(arena, at)
     if reason != R_NONE:
-        finish(st, at, REJECTED, request, reason)
+        finish(arena, at, REJECTED, request, reason)
         return
     market = order["kind"] in (MARKET, STOP_MARKET, TRAILING_STOP)
     asked = side * FAR if market else order["ticks"]
-    if order["flags"] & POST_ONLY and reaches(side, asked, best_for(st, slot_index, -side)):
-        finish(st, at, REJECTED, request, R_POST_ONLY)
+    if order["flags"] & POST_ONLY and reaches(side, asked, best_for(arena, slot_index, -side)):
+        finish(arena, at, REJECTED, request, R_POST_ONLY)
         return
-    if order["tif"] == FOK and not can_fill_whole(st, at, asked):
-        finish(st, at, EXPIRED, request, R_NO_LIQUIDITY)
+    if order["tif"] == FOK and not can_fill_whole(arena, at, asked):
+        finish(arena, at, EXPIRED, request, R_NO_LIQUIDITY)
         return
-    limit = own_limit(st, at, asked)
+    limit = own_limit(arena, at, asked)
     if limit != asked and (order["tif"] == FOK or order["flags"] & POST_ONLY):
-        finish(st, at, REJECTED, request, R_SELF_TRADE)
+        finish(arena, at, REJECTED, request, R_SELF_TRADE)
         return
-    crosses = reaches(side, limit, best_for(st, slot_index, -side))
+    crosses = reaches(side, limit, best_for(arena, slot_index, -side))
     announce = True
     if crosses:
         order["front"] = 0.0
-        take(st, at, limit, request)
+        take(arena, at, limit, request)
         request = REQUEST_NONE
         announce = False
         if order["leaves"] == 0:
             return
     if limit != asked:
-        finish(st, at, CANCELLED if crosses else REJECTED, request, R_SELF_TRADE)
+        finish(arena, at, CANCELLED if crosses else REJECTED, request, R_SELF_TRADE)
     elif market or order["tif"] in (IOC, FOK):
-        finish(st, at, EXPIRED, request, R_NO_LIQUIDITY)
+        finish(arena, at, EXPIRED, request, R_NO_LIQUIDITY)
     else:
-        rest(st, at, request, announce)
+        rest(arena, at, request, announce)
 
 
 @kernel(entry=False)
-def rest(st, at, request, announce):
+def rest(arena, at, request, announce):
     """Put the order last in its level's queue; `announce` answers, unless a fill already did."""
+    st = open_state(arena)
     order = st.orders[at]
     b = order["instrument"] * BOOKS_EACH
     order["front"] = float(book_lots(st.books, st.cells, b, order["side"], order["ticks"]))
@@ -188,15 +194,16 @@ def rest(st, at, request, announce):
     order["kind"] = LIMIT
     rest_order(st.books, st.cells, st.orders, st.slots, at)
     if announce:
-        answer(st, at, PARTLY_FILLED if order["filled"] > 0 else LIVE, request, R_NONE)
+        answer(arena, at, PARTLY_FILLED if order["filled"] > 0 else LIVE, request, R_NONE)
 
 
 @kernel(entry=False)
-def take(st, at, limit, request):
+def take(arena, at, limit, request):
     """Execute against the book up to `limit`; at least one level is reachable.
 
     "full": everything at the best price.  "partial": level by level, one fill each, remembering what was taken.
     """
+    st = open_state(arena)
     order = st.orders[at]
     slot_index = order["slot"]
     slot = st.slots[slot_index]
@@ -204,32 +211,33 @@ def take(st, at, limit, request):
     inst = st.instruments[instrument]
     b = instrument * BOOKS_EACH
     side = order["side"]
-    ticks = best_for(st, slot_index, -side)
+    ticks = best_for(arena, slot_index, -side)
     if slot["execution"] == EXECUTION_FULL:
-        extra = slippage(st, slot, inst, b, side, ticks, order["leaves"])
-        execute(st, at, order["leaves"], ticks + side * extra, extra, 0, request, CAUSE_TAKE)
+        extra = slippage(arena, slot, inst, b, side, ticks, order["leaves"])
+        execute(arena, at, order["leaves"], ticks + side * extra, extra, 0, request, CAUSE_TAKE)
         return
     total = order["leaves"]
     while order["leaves"] > 0 and reaches(side, limit, ticks):
         lots = book_lots(st.books, st.cells, b, -side, ticks)
         if slot["consume"] != 0:
-            lots -= taken_lots(st, instrument, slot_index, -side, ticks)
+            lots -= taken_lots(arena, instrument, slot_index, -side, ticks)
         if lots > 0:
             lots = min(lots, order["leaves"])
             if slot["consume"] != 0:
-                take_lots(st, instrument, slot_index, -side, ticks, lots)
-            extra = slippage(st, slot, inst, b, side, ticks, total)
-            execute(st, at, lots, ticks + side * extra, extra, 0, request, CAUSE_TAKE)
+                take_lots(arena, instrument, slot_index, -side, ticks, lots)
+            extra = slippage(arena, slot, inst, b, side, ticks, total)
+            execute(arena, at, lots, ticks + side * extra, extra, 0, request, CAUSE_TAKE)
             request = REQUEST_NONE
         ticks = book_next(st.books, st.cells, b, -side, ticks)
 
 
 @kernel(entry=False)
-def fill_resting(st, at, lots, cause):
+def fill_resting(arena, at, lots, cause):
     """A resting order trades `lots` at its own price as maker; it leaves the book when nothing remains.
 
     Returns the lots that traded: a reduce-only order is cut to the position first.
     """
+    st = open_state(arena)
     order = st.orders[at]
     if order["flags"] & REDUCE_ONLY:
         closable = -order["side"] * st.slots[order["slot"]]["position"]
@@ -239,17 +247,18 @@ def fill_resting(st, at, lots, cause):
             lots = min(lots, order["leaves"])
         if lots == 0:
             unrest_order(st.books, st.cells, st.orders, st.slots, at)
-            finish(st, at, EXPIRED, REQUEST_NONE, R_REDUCE_ONLY)
+            finish(arena, at, EXPIRED, REQUEST_NONE, R_REDUCE_ONLY)
             return 0
     if lots == order["leaves"]:
         unrest_order(st.books, st.cells, st.orders, st.slots, at)
-    execute(st, at, lots, order["ticks"], 0, 1, REQUEST_NONE, cause)
+    execute(arena, at, lots, order["ticks"], 0, 1, REQUEST_NONE, cause)
     return lots
 
 
 @kernel(entry=False)
-def level_changed(st, instrument, side, ticks, before, after):
+def level_changed(arena, instrument, side, ticks, before, after):
     """The venue changed a level from `before` to `after` lots: the queues of our orders there move."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH + 2
     head = list_head(st.books, st.cells, b, side, ticks)
     if head < 0:
@@ -276,8 +285,9 @@ def level_changed(st, instrument, side, ticks, before, after):
 
 
 @kernel(entry=False)
-def touch_moved(st, instrument, side):
+def touch_moved(arena, instrument, side):
     """The best price of market side `side` may have reached our orders on the other side: fill those."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH
     own = b + 2
     mine = -side
@@ -287,20 +297,21 @@ def touch_moved(st, instrument, side):
     while ticks != empty and reaches(mine, ticks, best):
         following = book_next(st.books, st.cells, own, mine, ticks)
         at = list_head(st.books, st.cells, own, mine, ticks)
-        left = level_count(st, at)
+        left = level_count(arena, at)
         while left > 0:
             after = st.orders[at]["next"]
             slot_index = st.orders[at]["slot"]
-            if reaches(mine, ticks, best_for(st, slot_index, side)):
-                fill_resting(st, at, st.orders[at]["leaves"], CAUSE_TOUCH)
+            if reaches(mine, ticks, best_for(arena, slot_index, side)):
+                fill_resting(arena, at, st.orders[at]["leaves"], CAUSE_TOUCH)
             at = after
             left -= 1
         ticks = following
 
 
 @kernel(entry=False)
-def level_count(st, head):
+def level_count(arena, head):
     """Orders in the list that begins at `head`."""
+    st = open_state(arena)
     n = 1
     at = st.orders[head]["next"]
     while at != head:
@@ -310,8 +321,9 @@ def level_count(st, head):
 
 
 @kernel(entry=False)
-def printed(st, instrument, aggressor, ticks, lots):
+def printed(arena, instrument, aggressor, ticks, lots):
     """A trade print: orders through whose price it went fill in full, at its price the queues move."""
+    st = open_state(arena)
     own = instrument * BOOKS_EACH + 2
     mine = -aggressor
     empty = NO_BID if mine > 0 else NO_ASK
@@ -320,25 +332,26 @@ def printed(st, instrument, aggressor, ticks, lots):
         following = book_next(st.books, st.cells, own, mine, level)
         at = list_head(st.books, st.cells, own, mine, level)
         if level == ticks:
-            printed_at(st, at, lots)
+            printed_at(arena, at, lots)
             return
-        left = level_count(st, at)
+        left = level_count(arena, at)
         while left > 0:
             after = st.orders[at]["next"]
-            fill_resting(st, at, st.orders[at]["leaves"], CAUSE_THROUGH)
+            fill_resting(arena, at, st.orders[at]["leaves"], CAUSE_THROUGH)
             at = after
             left -= 1
         level = following
 
 
 @kernel(entry=False)
-def printed_at(st, head, lots):
+def printed_at(arena, head, lots):
     """A print of `lots` at the price of the orders in the list of `head`.
 
     "full": each order sees the whole print.  "partial": one print is one quantity, so what the account's earlier
     orders at this price executed is gone for its later ones.
     """
-    left = level_count(st, head)
+    st = open_state(arena)
+    left = level_count(arena, head)
     at = head
     while left > 0:
         order = st.orders[at]
@@ -347,35 +360,37 @@ def printed_at(st, head, lots):
         if slot["execution"] == EXECUTION_FULL:
             front = order["front"] - lots
             if math.floor(0.5 - front) > 0:
-                fill_resting(st, at, order["leaves"], CAUSE_QUEUE)
+                fill_resting(arena, at, order["leaves"], CAUSE_QUEUE)
             order["front"] = front
             order["printed"] += lots
         else:
-            printed_partial(st, at, slot, lots)
+            printed_partial(arena, at, slot, lots)
         at = after
         left -= 1
 
 
 @kernel(entry=False)
-def printed_partial(st, at, slot, lots):
+def printed_partial(arena, at, slot, lots):
     """One order's part of a print under "partial"; the slot keeps what its orders ahead took from the same print.
 
     A fill tells the front as it was before the print.
     """
+    st = open_state(arena)
     order = st.orders[at]
     if slot["print_mark"] != st.run[0]["steps_venue"]:
         slot["print_mark"] = st.run[0]["steps_venue"]
         slot["print_taken"] = 0
     excess = int(math.floor(lots - order["front"] + 1e-9)) - slot["print_taken"]
     if excess > 0:
-        slot["print_taken"] += fill_resting(st, at, min(excess, order["leaves"]), CAUSE_QUEUE)
+        slot["print_taken"] += fill_resting(arena, at, min(excess, order["leaves"]), CAUSE_QUEUE)
     order["front"] = max(order["front"] - lots, 0.0)
     order["printed"] += lots
 
 
 @kernel(entry=False)
-def resynchronise(st, instrument, side):
+def resynchronise(arena, instrument, side):
     """After a gap the level sizes are news: no front is longer than its level, and old prints count no more."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH
     own = b + 2
     empty = NO_BID if side > 0 else NO_ASK

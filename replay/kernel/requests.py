@@ -45,8 +45,9 @@ MAX_PRICE_TICKS = 1 << 50
 
 
 @kernel(entry=False)
-def send(st, at, kind, request):
+def send(arena, at, kind, request):
     """Put a request on its way; returns its agenda item.  A negative entry latency makes it a rejection instead."""
+    st = open_state(arena)
     run, order = st.run, st.orders[at]
     slot = st.slots[order["slot"]]
     inst = st.instruments[order["instrument"]]
@@ -85,13 +86,14 @@ def send(st, at, kind, request):
         item["kind"] = kind
     item["order"] = at
     item["id"] = order["id"]
-    log_request(st, at, request)
+    log_request(arena, at, request)
     return index
 
 
 @kernel(entry=False)
-def log_request(st, at, request):
+def log_request(arena, at, request):
     """One row of the order log: what has just left here, with the order as we know it."""
+    st = open_state(arena)
     order = st.orders[at]
     n = st.run[0]["log_n"]
     st.run[0]["log_n"] = n + 1
@@ -120,8 +122,9 @@ def log_request(st, at, request):
 
 
 @kernel(entry=False)
-def no_room(st, requests):
+def no_room(arena, requests):
     """Whether pools or log are too full for that many requests."""
+    st = open_state(arena)
     run = st.run
     return run[0]["free_items"] < run[0]["live_orders"] + requests + 64 or run[0]["log_n"] + requests > len(st.log)
 
@@ -164,7 +167,7 @@ def submit(
     if reason != R_NONE:
         slot["refused"] += 1
         return -reason
-    if no_room(st, 1):
+    if no_room(arena, 1):
         return NEED_ROOM_CODE
     at = new_order(run, st.orders)
     if at < 0:
@@ -191,13 +194,14 @@ def submit(
     slot["submitted"] += 1
     slot["live"] += 1
     own_order(st.orders, st.slots, at)
-    send(st, at, DO_NEW, REQUEST_NEW)
+    send(arena, at, DO_NEW, REQUEST_NEW)
     return order["id"]
 
 
 @kernel(entry=False)
-def refuse_request(st, strategy, order_id):
+def refuse_request(arena, strategy, order_id):
     """(place, reason) of a request on an existing order."""
+    st = open_state(arena)
     at = find_order(st.run, st.orders, order_id) if order_id > 0 else -1
     if at < 0 or st.slots[st.orders[at]["slot"]]["strategy"] != strategy:
         return -1, R_UNKNOWN_ORDER
@@ -210,13 +214,12 @@ def refuse_request(st, strategy, order_id):
 @kernel
 def cancel(arena, strategy, order_id):
     """Ask the venue to cancel.  Returns 0, minus a reason code, or NEED_ROOM_CODE."""
-    st = open_state(arena)
-    at, reason = refuse_request(st, strategy, order_id)
+    at, reason = refuse_request(arena, strategy, order_id)
     if reason != R_NONE:
         return -reason
-    if no_room(st, 1):
+    if no_room(arena, 1):
         return NEED_ROOM_CODE
-    send(st, at, DO_CANCEL, REQUEST_CANCEL)
+    send(arena, at, DO_CANCEL, REQUEST_CANCEL)
     return 0
 
 
@@ -232,14 +235,14 @@ def cancel_all(arena, strategy, instrument):
     head = st.slots[slot_index]["own_head"]
     if head < 0:
         return 0
-    if no_room(st, run[0]["live_orders"]):
+    if no_room(arena, run[0]["live_orders"]):
         return NEED_ROOM_CODE
     sent = 0
     at = head
     while True:
         order = st.orders[at]
         if order["pending"] == REQUEST_NONE and order["status"] in (LIVE, PARTLY_FILLED):
-            send(st, at, DO_CANCEL, REQUEST_CANCEL)
+            send(arena, at, DO_CANCEL, REQUEST_CANCEL)
             sent += 1
         at = order["own_next"]
         if at == head:
@@ -254,7 +257,7 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
     Returns 0, minus a reason code, or NEED_ROOM_CODE.
     """
     st = open_state(arena)
-    at, reason = refuse_request(st, strategy, order_id)
+    at, reason = refuse_request(arena, strategy, order_id)
     if reason == R_NONE:
         if lots <= 0 or lots > MAX_LOTS:
             reason = R_OFF_LOT
@@ -264,9 +267,9 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
             reason = R_OFF_TICK
     if reason != R_NONE:
         return -reason
-    if no_room(st, 1):
+    if no_room(arena, 1):
         return NEED_ROOM_CODE
-    index = send(st, at, DO_MODIFY, REQUEST_MODIFY)
+    index = send(arena, at, DO_MODIFY, REQUEST_MODIFY)
     item = st.items[index]
     if item["kind"] == DO_MODIFY:
         item["ticks"] = ticks
@@ -279,7 +282,7 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
 def set_timer(arena, strategy, time_us, interval_us, tag):
     """Call `on_timer` at `time_us` and then every `interval_us` (0: once).  Returns 0 or NEED_ROOM_CODE."""
     st = open_state(arena)
-    if no_room(st, 1):
+    if no_room(arena, 1):
         return NEED_ROOM_CODE
     index = agenda_push(st.run, st.heap, st.items, max(time_us, st.run[0]["now"]), PHASE_TIMER)
     item = st.items[index]

@@ -23,48 +23,51 @@ from replay.kernel.jit import kernel
 from replay.kernel.margin import free_margin
 from replay.kernel.matching import level_changed, printed, resynchronise, touch_moved
 from replay.kernel.orders import BOOKS_EACH, new_order, own_order
+from replay.kernel.state import open_state
 from replay.kernel.venue_view import forget_all_taken, forget_taken
 from replay.kernel.waiting import check_stops, release_held
 
 
 @kernel(entry=False)
-def venue_message(st, at):
+def venue_message(arena, at):
     """One venue message, whole.  NEED_ROOM leaves the message to be begun again: setting a level twice is harmless."""
+    st = open_state(arena)
     row = st.rows[at]
     instrument = row["instrument"]
     inst = st.instruments[instrument]
     kind = row["kind"]
     inst["cause_seq"] = row["seq"]
     if kind == BOOK:
-        return venue_book_message(st, at, instrument, inst)
+        return venue_book_message(arena, at, instrument, inst)
     if kind == TRADE:
         inst["last_ticks"] = row["price"]
         if st.run[0]["live_orders"] > 0:
-            printed(st, instrument, row["side"], row["price"], row["qty"])
-            check_stops(st, instrument, TRIGGER_LAST)
+            printed(arena, instrument, row["side"], row["price"], row["qty"])
+            check_stops(arena, instrument, TRIGGER_LAST)
             if inst["mark_fed"] == 0:
-                check_stops(st, instrument, TRIGGER_MARK)
+                check_stops(arena, instrument, TRIGGER_MARK)
     elif kind == MARK:
         inst["mark"] = row["value"]
         inst["mark_fed"] = 1
-        mark_moved(st, instrument)
+        mark_moved(arena, instrument)
         if (row["flags"] & LAST) == 0:
-            venue_funding(st, at + 1, inst)
+            venue_funding(arena, at + 1, inst)
     elif kind == FUNDING:
-        venue_funding(st, at, inst)
+        venue_funding(arena, at, inst)
     elif kind == GAP:
         if inst["venue_valid"] != 0:
             inst["blind_since"] = row["exch_ts"]
         inst["venue_valid"] = 0
         inst["gaps"] += 1
         if inst["mark_fed"] == 0:
-            check_stops(st, instrument, TRIGGER_MARK)
+            check_stops(arena, instrument, TRIGGER_MARK)
     return GO_ON
 
 
 @kernel(entry=False)
-def venue_book_message(st, at, instrument, inst):
+def venue_book_message(arena, at, instrument, inst):
     """Levels one by one, then what the new book means for resting orders."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH
     books, cells = st.books, st.cells
     snapshot = st.rows[at]["flags"] & SNAPSHOT
@@ -76,7 +79,7 @@ def venue_book_message(st, at, instrument, inst):
         if row["flags"] & CLEAR:
             book_clear(books, cells, b)
             if any_taken:
-                forget_all_taken(st, instrument)
+                forget_all_taken(arena, instrument)
                 any_taken = False
         side = row["side"]
         if side != 0:
@@ -86,9 +89,9 @@ def venue_book_message(st, at, instrument, inst):
                 st.run[0]["out_source"] = b
                 return NEED_ROOM
             if any_taken:
-                forget_taken(st, instrument, side, row["price"])
+                forget_taken(arena, instrument, side, row["price"])
             if snapshot == 0 and (own_bids if side > 0 else own_asks) and inst["venue_valid"] != 0:
-                level_changed(st, instrument, side, row["price"], before, row["qty"])
+                level_changed(arena, instrument, side, row["price"], before, row["qty"])
         if row["flags"] & LAST:
             break
         at += 1
@@ -98,27 +101,28 @@ def venue_book_message(st, at, instrument, inst):
                 inst["blind_us"] += row["exch_ts"] - inst["blind_since"]
             inst["venue_valid"] = 1
             inst["venue_seen"] = 1
-            release_held(st, instrument)
-        resynchronise(st, instrument, 1)
-        resynchronise(st, instrument, -1)
+            release_held(arena, instrument)
+        resynchronise(arena, instrument, 1)
+        resynchronise(arena, instrument, -1)
     if inst["venue_valid"] != 0:
         if own_asks:
-            touch_moved(st, instrument, 1)
+            touch_moved(arena, instrument, 1)
         if own_bids:
-            touch_moved(st, instrument, -1)
+            touch_moved(arena, instrument, -1)
         if inst["watch_head"] >= 0:
-            check_stops(st, instrument, TRIGGER_TOUCH)
+            check_stops(arena, instrument, TRIGGER_TOUCH)
             if inst["mark_fed"] == 0:
-                check_stops(st, instrument, TRIGGER_MARK)
+                check_stops(arena, instrument, TRIGGER_MARK)
     return GO_ON
 
 
 @kernel(entry=False)
-def venue_funding(st, at, inst):
+def venue_funding(arena, at, inst):
     """A funding announcement: the rate of the period that ends at `seq`; the settlement is planned once.
 
     A venue may announce the next period before or at the settlement of this one, so the rate before is kept.
     """
+    st = open_state(arena)
     row = st.rows[at]
     due = row["seq"]
     if due > inst["funding_booked"] and due >= st.run[0]["now"]:
@@ -136,11 +140,12 @@ def venue_funding(st, at, inst):
 
 
 @kernel(entry=False)
-def mark_moved(st, instrument):
+def mark_moved(arena, instrument):
     """Stops on the mark price, and the maintenance margin of every account in the instrument."""
+    st = open_state(arena)
     inst = st.instruments[instrument]
     if inst["watch_head"] >= 0:
-        check_stops(st, instrument, TRIGGER_MARK)
+        check_stops(arena, instrument, TRIGGER_MARK)
     if st.run[0]["margin_used"] == 0:
         return
     for k in range(st.run[0]["strategies"]):
@@ -148,13 +153,14 @@ def mark_moved(st, instrument):
         slot = st.slots[slot_index]
         if slot["maintenance_scaled"] == 0 or slot["position"] == 0 or slot["liquidating"] != 0:
             continue
-        if free_margin(st, k, inst["currency"], 1) < 0.0:
-            liquidate(st, slot_index)
+        if free_margin(arena, k, inst["currency"], 1) < 0.0:
+            liquidate(arena, slot_index)
 
 
 @kernel(entry=False)
-def liquidate(st, slot_index):
+def liquidate(arena, slot_index):
     """Close the position at the venue's book with a market order of the simulation itself."""
+    st = open_state(arena)
     slot = st.slots[slot_index]
     at = new_order(st.run, st.orders)
     if at < 0:

@@ -13,14 +13,16 @@ from replay.kernel.codes import SLIPPAGE_BPS, SLIPPAGE_SPREAD, SLIPPAGE_SQRT
 from replay.kernel.hooks import LAST_CODE, call_hook
 from replay.kernel.jit import kernel
 from replay.kernel.orders import BOOKS_EACH, list_head
+from replay.kernel.state import open_state
 
 FAR = 1 << 60
 """Limit of a market order, in ticks."""
 
 
 @kernel(entry=False)
-def taken_lots(st, instrument, slot_index, side, ticks):
+def taken_lots(arena, instrument, slot_index, side, ticks):
     """Lots of a level (of `side` of the market) that this slot has taken since the venue last updated it."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH + 3
     count = st.books[b]["bids"] if side > 0 else st.books[b]["asks"]
     if count == 0:
@@ -34,8 +36,9 @@ def taken_lots(st, instrument, slot_index, side, ticks):
 
 
 @kernel(entry=False)
-def take_lots(st, instrument, slot_index, side, ticks, lots):
+def take_lots(arena, instrument, slot_index, side, ticks, lots):
     """Remember that the slot has taken `lots` from a level."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH + 3
     head = list_head(st.books, st.cells, b, side, ticks)
     k = head
@@ -55,8 +58,9 @@ def take_lots(st, instrument, slot_index, side, ticks, lots):
 
 
 @kernel(entry=False)
-def forget_taken(st, instrument, side, ticks):
+def forget_taken(arena, instrument, side, ticks):
     """The venue updated a level: what we took there is in its new size."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH + 3
     k = list_head(st.books, st.cells, b, side, ticks)
     book_set(st.books, st.cells, b, side, ticks, 0)
@@ -69,18 +73,20 @@ def forget_taken(st, instrument, side, ticks):
 
 
 @kernel(entry=False)
-def forget_all_taken(st, instrument):
+def forget_all_taken(arena, instrument):
     """The venue sent a whole book."""
+    st = open_state(arena)
     b = instrument * BOOKS_EACH + 3
     while st.books[b]["bids"] > 0:
-        forget_taken(st, instrument, 1, st.books[b]["bid_ticks"])
+        forget_taken(arena, instrument, 1, st.books[b]["bid_ticks"])
     while st.books[b]["asks"] > 0:
-        forget_taken(st, instrument, -1, st.books[b]["ask_ticks"])
+        forget_taken(arena, instrument, -1, st.books[b]["ask_ticks"])
 
 
 @kernel(entry=False)
-def best_for(st, slot_index, side):
+def best_for(arena, slot_index, side):
     """Best price of market side `side` that this slot can still trade with, NO_BID or NO_ASK when there is none."""
+    st = open_state(arena)
     instrument = st.slots[slot_index]["instrument"]
     b = instrument * BOOKS_EACH
     ticks = st.books[b]["bid_ticks"] if side > 0 else st.books[b]["ask_ticks"]
@@ -88,7 +94,7 @@ def best_for(st, slot_index, side):
         return ticks
     empty = NO_BID if side > 0 else NO_ASK
     while ticks != empty:
-        taken = taken_lots(st, instrument, slot_index, side, ticks)
+        taken = taken_lots(arena, instrument, slot_index, side, ticks)
         if taken == 0 or taken < book_lots(st.books, st.cells, b, side, ticks):
             return ticks
         ticks = book_next(st.books, st.cells, b, side, ticks)
@@ -104,8 +110,9 @@ def reaches(side, limit, ticks):
 
 
 @kernel(entry=False)
-def available(st, slot_index, side, limit, wanted):
+def available(arena, slot_index, side, limit, wanted):
     """Lots (at most `wanted`) that an order of `side` finds up to `limit`."""
+    st = open_state(arena)
     instrument = st.slots[slot_index]["instrument"]
     b = instrument * BOOKS_EACH
     ticks = st.books[b]["ask_ticks"] if side > 0 else st.books[b]["bid_ticks"]
@@ -113,19 +120,20 @@ def available(st, slot_index, side, limit, wanted):
     while found < wanted and reaches(side, limit, ticks):
         found += book_lots(st.books, st.cells, b, -side, ticks)
         if st.slots[slot_index]["consume"] != 0:
-            found -= taken_lots(st, instrument, slot_index, -side, ticks)
+            found -= taken_lots(arena, instrument, slot_index, -side, ticks)
         ticks = book_next(st.books, st.cells, b, -side, ticks)
     return min(found, wanted)
 
 
 @kernel(entry=False)
-def slippage(st, slot, inst, b, side, ticks, lots):
+def slippage(arena, slot, inst, b, side, ticks, lots):
     """Extra ticks, never negative, that a taking fill pays beyond the book's price.
 
     bps: fixed part of the price. spread fraction: part of the current spread. square root: Y·σ·sqrt(q/V) of the price
     (Tóth et al. 2011, "Anomalous price impact and the critical nature of liquidity in financial markets",
     Phys. Rev. X 1, 021006), with σ and V of one day.
     """
+    st = open_state(arena)
     kind = slot["slippage_kind"]
     extra = 0.0
     spread = 0

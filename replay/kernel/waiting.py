@@ -23,11 +23,13 @@ from replay.kernel.codes import (
 )
 from replay.kernel.jit import kernel
 from replay.kernel.orders import BOOKS_EACH, unwatch_order
+from replay.kernel.state import open_state
 
 
 @kernel(entry=False)
-def watch_level(st, instrument, order):
+def watch_level(arena, instrument, order):
     """Price in ticks that a stop order compares with its stop, and whether there is one."""
+    st = open_state(arena)
     inst = st.instruments[instrument]
     b = instrument * BOOKS_EACH
     if order["trigger"] == TRIGGER_MARK:
@@ -43,35 +45,37 @@ def watch_level(st, instrument, order):
 
 
 @kernel(entry=False)
-def check_stops(st, instrument, trigger):
+def check_stops(arena, instrument, trigger):
     """Trigger the stop orders that watch `trigger`; a trailing stop follows the best price first."""
+    st = open_state(arena)
     inst = st.instruments[instrument]
     head = inst["watch_head"]
     if head < 0:
         return
-    left = watch_count(st, head)
+    left = watch_count(arena, head)
     at = head
     while left > 0:
         order = st.orders[at]
         after = order["next_watch"]
         if order["venue_state"] == WATCHING and order["trigger"] == trigger:
-            level, known = watch_level(st, instrument, order)
+            level, known = watch_level(arena, instrument, order)
             if known:
                 side = order["side"]
                 if order["kind"] == TRAILING_STOP:
-                    follow = trailing_stop(st, instrument, order, level)
+                    follow = trailing_stop(arena, instrument, order, level)
                     if (side > 0 and follow < order["stop_ticks"]) or (side < 0 and follow > order["stop_ticks"]):
                         order["stop_ticks"] = follow
                 if (side > 0 and level >= order["stop_ticks"]) or (side < 0 and level <= order["stop_ticks"]):
                     unwatch_order(st.orders, st.instruments, at)
-                    trigger_order(st, at)
+                    trigger_order(arena, at)
         at = after
         left -= 1
 
 
 @kernel(entry=False)
-def trailing_stop(st, instrument, order, level):
+def trailing_stop(arena, instrument, order, level):
     """Where a trailing stop would stand now: `trail` ticks from the watched price, a fraction rounded away from it."""
+    st = open_state(arena)
     inst = st.instruments[instrument]
     side = order["side"]
     if order["trigger"] == TRIGGER_MARK and mark_of(inst, st.books[instrument * BOOKS_EACH]) % inst["tick_scaled"] != 0:
@@ -80,8 +84,9 @@ def trailing_stop(st, instrument, order, level):
 
 
 @kernel(entry=False)
-def watch_count(st, head):
+def watch_count(arena, head):
     """Orders on the waiting list that begins at `head`."""
+    st = open_state(arena)
     n = 1
     at = st.orders[head]["next_watch"]
     while at != head:
@@ -91,8 +96,9 @@ def watch_count(st, head):
 
 
 @kernel(entry=False)
-def trigger_order(st, at):
+def trigger_order(arena, at):
     """A stop was hit: the order is judged like a new one at the same venue time, after the market event."""
+    st = open_state(arena)
     order = st.orders[at]
     order["kind"] = LIMIT if order["kind"] == STOP_LIMIT else MARKET
     order["venue_state"] = ABSENT
@@ -106,13 +112,14 @@ def trigger_order(st, at):
 
 
 @kernel(entry=False)
-def release_held(st, instrument):
+def release_held(arena, instrument):
     """The book is valid again: held orders are judged now, in the order in which they came."""
+    st = open_state(arena)
     inst = st.instruments[instrument]
     head = inst["watch_head"]
     if head < 0:
         return
-    left = watch_count(st, head)
+    left = watch_count(arena, head)
     at = head
     while left > 0:
         after = st.orders[at]["next_watch"]

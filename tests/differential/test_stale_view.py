@@ -83,7 +83,7 @@ class Witness(Strategy):
 
 
 def market(seed: int) -> np.ndarray:
-    return synthetic_events(INSTRUMENTS, seed, 900, feed_latency_us=FEED_US, gap_every=9, start_us=START_US,
+    return synthetic_events(INSTRUMENTS, seed, 500, feed_latency_us=FEED_US, gap_every=9, start_us=START_US,
                             mean_step_us=700, levels=4)  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_no_handler_sees_the_venue_before_its_latency(name: str) -> None:
     events = market(11)
     seen = play(events, MODELS[name])
     reached = 0
-    for k, part in enumerate((0.2, 0.35, 0.5, 0.65, 0.8)):
+    for k, part in enumerate((0.3, 0.55, 0.8)):
         t = int(np.quantile(events["exch_ts"], part))
         changed = other_future(events, t, k)
         first_feed = int(events["ts"][events["exch_ts"] > t].min())
@@ -128,7 +128,7 @@ def test_no_handler_sees_the_venue_before_its_latency(name: str) -> None:
         assert other != seen, "the change must show in the end"
         part_seen = next(k for k, (a, b) in enumerate(zip(seen, other)) if a != b)
         reached += seen[part_seen][0] < horizon + 5_000
-    assert reached >= 3, "the change must show soon after its latency, or this test is blind"
+    assert reached == 3, "the change must show soon after its latency, or this test is blind"
 
 
 def test_the_log_knows_no_more_than_the_strategy() -> None:
