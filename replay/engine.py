@@ -53,7 +53,8 @@ def _choice(name: str, value: str, known: Mapping[str, int]) -> int:
 class Replay:
     """Data and models of a replay.
 
-    `sources` are `Source` objects, or EVENT arrays together with `instruments`.  Models apply to every instrument;
+    `sources` are `Source` objects, or one EVENT array together with its `instruments`.  Handlers and `ctx` number the
+    instruments in the order of `instruments`, then as the sources name them.  Models apply to every instrument;
     a dict `{"venue:symbol": model}` sets some of them, the others keep the default.  Times are µs.
 
     latency, queue, slippage, fees, margin: see `replay.models`.  execution "partial" walks the book level by level,
@@ -98,7 +99,7 @@ class Replay:
         for source in self.sources:
             if not isinstance(source, Source):
                 raise ConfigError("sources", source, "is not a Source", "use Replay.from_files for files")
-        self.instruments, self.maps = _unified(self.sources)
+        self.instruments, self.maps = _unified(self.sources, [instrument.name for instrument in instruments])
         self.models: dict[str, list[Any]] = {
             "latency": self._each("latency", latency, ConstantLatency()),
             "queue": self._each("queue", queue, RiskAverseQueue()),
@@ -133,7 +134,7 @@ class Replay:
         if isinstance(paths, (str, Path)):
             paths = [paths]
         source = find_adapter(adapter).open([Path(path) for path in paths], instruments=instruments)
-        return cls([source], **settings)
+        return cls([source], instruments=instruments, **settings)
 
     def _each(self, name: str, setting: Any, default: Any) -> list[Any]:
         names = [instrument.name for instrument in self.instruments]
@@ -191,23 +192,20 @@ class Replay:
         return session.results()
 
 
-def _unified(sources: Sequence[Source]) -> tuple[tuple[Instrument, ...], list[np.ndarray]]:
-    """All instruments of a run, and for each source where its own indices point to."""
-    found: list[Instrument] = []
-    maps = []
+def _unified(sources: Sequence[Source], first: list[str]) -> tuple[tuple[Instrument, ...], list[np.ndarray]]:
+    """All instruments of a run, those named in `first` in front, and for each source where its indices point to."""
+    found: dict[str, Instrument] = {}
     for source in sources:
-        where = []
         for instrument in source.instruments:
-            same = [i for i, known in enumerate(found) if known.name == instrument.name]
-            if not same:
-                found.append(instrument)
-            elif found[same[0]] != instrument:
+            known = found.setdefault(instrument.name, instrument)
+            if known != instrument:
                 raise ConfigError(
-                    "sources", instrument.name, f"has other terms in {source.name}: {instrument}, {found[same[0]]}",
+                    "sources", instrument.name, f"has other terms in {source.name}: {instrument}, {known}",
                     "pass instruments= with one definition",
                 )  # fmt: skip
-            where.append(same[0] if same else len(found) - 1)
-        maps.append(np.array(where or [0], np.int64))
     if not found:
         raise ConfigError("sources", [source.name for source in sources], "contain no instrument")
-    return tuple(found), maps
+    names = [name for name in dict.fromkeys(first) if name in found]
+    names += [name for name in found if name not in names]
+    maps = [np.array([names.index(i.name) for i in source.instruments] or [0], np.int64) for source in sources]
+    return tuple(found[name] for name in names), maps

@@ -75,6 +75,14 @@ class Session:
                 raise ConfigError(
                     "strategy", strategy, "is not a Strategy instance", "write Replay(...).run(YourStrategy())"
                 )
+            if strategy._used:
+                raise ConfigError(
+                    "strategy",
+                    type(strategy).__name__,
+                    "has been run and holds its state",
+                    "make a new one for each run",
+                )
+            strategy._used = True
         self.replay = replay
         self.strategies = strategies
         self.parameters = [

@@ -112,8 +112,6 @@ class ArraySource:
         start = 0
         while start < len(self.events):
             at = int(np.searchsorted(ends, start + rows, side="right")) - 1
-            stop = (
-                int(ends[at]) if at >= 0 and ends[at] > start else int(ends[np.searchsorted(ends, start + 1)])
-            )
+            stop = int(ends[at]) if at >= 0 and ends[at] > start else int(ends[np.searchsorted(ends, start + 1)])
             yield self.events[start:stop]
             start = stop

@@ -9,7 +9,7 @@ is a mistake and refused when the class is made.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from replay.errors import ConfigError, did_you_mean
 
@@ -37,7 +37,8 @@ class Strategy:
     Raises ConfigError for an unknown parameter, or a value that does not fit its annotation.
     """
 
-    _parameters: ClassVar[dict[str, type]] = {}
+    _used = False
+    """Whether a run has begun with this instance: its state is that run's."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

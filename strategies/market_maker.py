@@ -8,9 +8,8 @@ Parameters: `instrument` index; `lots` of one quote; `limit_lots` the largest po
 from the centre to a quote; `skew_ticks` by which the centre has moved at a full limit; `refresh_us` between looks at
 the market.  The rest is state: place 0 is the bid, place 1 the ask.
 
-Quotes are post-only.  One whose price is no longer the wanted one is moved; all are withdrawn while the book is not
-known.  There is one order a side, sized so that the position stays within the limit even when both fill.
-
+Quotes are post-only, one a side, sized so that the position stays within the limit.  A quote whose price is no longer
+the wanted one is moved; both are withdrawn while the book is not known.
 Ignored: volatility, order flow, fees, the place in the queue (a move gives it up), other instruments.
 """
 

@@ -92,7 +92,7 @@ def send(arena, at, kind, request):
 
 @kernel(entry=False)
 def log_request(arena, at, request):
-    """One row of the order log: what has just left here, with the order as we know it."""
+    """One row of the order log: what has just left here, with the order as we know it (modify: as we want it)."""
     st = open_state(arena)
     order = st.orders[at]
     n = st.run[0]["log_n"]
@@ -275,6 +275,9 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
         item["ticks"] = ticks
         item["lots"] = lots
         item["interval"] = stop_ticks
+    asked = st.log[st.run[0]["log_n"] - 1]
+    asked["ticks"] = ticks
+    asked["lots"] = lots
     return 0
 
 

@@ -42,7 +42,7 @@ def venue_message(arena, at):
     if kind == TRADE:
         inst["last_ticks"] = row["price"]
         if st.run[0]["live_orders"] > 0:
-            printed(arena, instrument, row["side"], row["price"], row["qty"])
+            printed(arena, instrument, int(row["side"]), row["price"], row["qty"])
             check_stops(arena, instrument, TRIGGER_LAST)
             if inst["mark_fed"] == 0:
                 check_stops(arena, instrument, TRIGGER_MARK)
@@ -81,7 +81,7 @@ def venue_book_message(arena, at, instrument, inst):
             if any_taken:
                 forget_all_taken(arena, instrument)
                 any_taken = False
-        side = row["side"]
+        side = int(row["side"])
         if side != 0:
             before = book_set(books, cells, b, side, row["price"], row["qty"])
             if before < 0:

@@ -130,7 +130,7 @@ class EngineDesk:
 
     def send(self, instrument: int, side: int, lots: int, ticks: int | None, terms: dict[str, Any]) -> int | str:
         answer = self.ctx.send(instrument, side, lots, ticks, **terms)
-        return answer if answer > 0 else self.ctx.reason(answer)
+        return int(answer) if answer > 0 else self.ctx.reason(answer)
 
     def cancel(self, order_id: int) -> str:
         return self.ctx.reason(self.ctx.cancel(order_id))

@@ -28,7 +28,7 @@ from tests.oracles import venue as oracle
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 CAPTURE = SHARED / "captures" / "binance_usdm" / "btcusdt_20240808.gz"
 INTERPRETED = bool(numba.config.DISABLE_JIT)
-SEEDS = range(6 if INTERPRETED else 70)
+SEEDS = range(20 if INTERPRETED else 70)
 NEAR = 1e-9
 ANSWER = ("local_ts", "order_id", "status", "request", "ticks", "lots", "leaves", "filled", "exec_lots", "exec_ticks",
           "exch_ts", "maker", "reason")  # fmt: skip

@@ -80,6 +80,20 @@ def test_two_runs_of_one_replay_are_equal(recording: tuple[Path, SyntheticMarket
     assert replay.run(Maker()).digest == replay.run(Maker()).digest
 
 
+def test_an_instance_is_run_once(recording: tuple[Path, SyntheticMarket]) -> None:
+    strategy = Maker()
+    replay_of(recording).run(strategy)
+    with pytest.raises(ConfigError, match="make a new one for each run"):
+        replay_of(recording).run(strategy)
+
+
+def test_instruments_are_numbered_as_they_were_given(recording: tuple[Path, SyntheticMarket]) -> None:
+    path, market = recording
+    for given in (market.instruments, market.instruments[::-1]):
+        replay = Replay.from_files(path, adapter="binance-usdm", instruments=given)
+        assert replay.instruments == given
+
+
 def test_strategies_side_by_side_get_what_they_get_alone(recording: tuple[Path, SyntheticMarket]) -> None:
     alone = [replay_of(recording).run(Maker(lots=lots)) for lots in (1, 40)]
     together = replay_of(recording).run_many([Maker(lots=1), Maker(lots=40)])

@@ -298,4 +298,4 @@ def check_prints(session: Session, rows: list[tuple[int, ...]]) -> None:
 class TestConservation(Market.TestCase):  # type: ignore[misc, name-defined]
     """Whatever market and trader do, quantities, money, requests and times add up."""
 
-    settings = settings(max_examples=15 if INTERPRETED else 200, stateful_step_count=120)
+    settings = settings(max_examples=60 if INTERPRETED else 200, stateful_step_count=120)

@@ -1,7 +1,8 @@
 """Markets for the example strategies: hand-made, synthetic and real.
 
-`tape` is an empty hand-made market (see `tape.py`).  `synthetic` is a two-instrument recording with faults, read through the adapter as a user's file would be; `real` is a Binance capture
-that is not part of the repository.  `sound` holds for every run of every strategy, whatever the market.
+`tape` is an empty hand-made market (see `tape.py`).  `synthetic` is a two-instrument recording with faults, read
+through the adapter as a user's file would be; `real` is a Binance capture that is not part of the repository.  `sound`
+holds for every run of every strategy, whatever the market.
 """
 
 from __future__ import annotations

@@ -81,9 +81,7 @@ def fills(result: Result) -> list[tuple[int, int, int]]:
 def requests(result: Result) -> list[tuple[int, str, int, int]]:
     """(µs from the start, what, side, price known then) of all requests."""
     rows = result.orders[(result.orders["request"] > 0) & (result.orders["answer"] == 0)]
-    return [
-        (int(r["local_ts"]) - START_US, REQUESTS[int(r["request"])], int(r["side"]), int(r["ticks"])) for r in rows
-    ]
+    return [(int(r["local_ts"]) - START_US, REQUESTS[int(r["request"])], int(r["side"]), int(r["ticks"])) for r in rows]
 
 
 def quotes(result: Result, at_us: int) -> list[tuple[int, int, int]]:

@@ -484,7 +484,9 @@ def test_synthetic_events_hold_every_kind_and_are_repeatable():
     seen = _check_events(rows, len(instruments), (500, 5_000))
     assert all(seen[name] for name in ("book", "trade", "quote", "gap", "liquidation", "mark", "compared"))
     assert np.count_nonzero(rows["kind"] == ev.FUNDING) > 3
-    assert np.all(rows[rows["kind"] == ev.MARK]["value"] // SCALE == rows[rows["kind"] == ev.MARK]["price"])
+    marks = rows[rows["kind"] == ev.MARK]
+    tick_scaled = np.array([int(instrument.tick * SCALE) for instrument in instruments])[marks["instrument"]]
+    assert np.all(marks["value"] // tick_scaled == marks["price"])
     assert rows.tobytes() == synthetic_events(instruments, SEED, 6_000, gap_every=20).tobytes()
     bare = synthetic_events(1, SEED, 500, derivatives=False)
     assert set(np.unique(bare["kind"]).tolist()) <= {ev.BOOK, ev.TRADE, ev.QUOTE}

@@ -185,11 +185,11 @@ def test_shift_follows_the_grid(grid: int) -> None:
 
 
 def test_fine_grid_ends_up_in_the_window() -> None:
-    """A thousandfold finer grid asks for another shift, then nearly nothing is left in the spill."""
+    """A thousandfold finer grid asks for another shift, after which few levels are left in the spill."""
     books, cells = filled([(-1, 1000 * t, 1) for t in range(400)], levels=512)
     h = int(books[0]["ask_at"])
-    assert cells[h + ladder.SHIFT] in (9, 10)
-    assert cells[h + ladder.SPILLED] <= 20
+    assert 5 <= cells[h + ladder.SHIFT] <= 10
+    assert cells[h + ladder.SPILLED] < 512 // 8
     assert book_levels(books, cells, 0, -1)[0].tolist() == [1000 * t for t in range(400)]
 
 
