@@ -113,6 +113,8 @@ class Strategy:
 
 def _fitted(name: str, value: Any, kind: Any) -> Any:
     """`value` as `kind`, when that loses nothing."""
+    if kind is Any:
+        return value
     if kind is bool:
         if isinstance(value, bool):
             return value

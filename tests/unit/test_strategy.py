@@ -90,3 +90,10 @@ def test_class_constants_are_no_parameters() -> None:
         lots: int = 1
 
     assert Tidy(lots=2).parameters()["lots"] == 2
+
+
+def test_a_parameter_of_any_type_takes_anything() -> None:
+    class Loose(Strategy):
+        thing: Any = None
+
+    assert Loose(thing="x").thing == "x"
