@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from replay.session import Session
 
 _BUY = 1
-EVENT_ROW = struct.Struct("<6qi2h2bhi")
-"""The event record as a tuple of its fields."""
+TRADE_ROW = struct.Struct("<5q8xi5xb6x")
+"""What `Trade` is made of, from the 64 bytes of an event record: ts, exch_ts, seq, price, qty, instrument, side."""
+QUOTE_ROW = struct.Struct("<3q24xi12x")
+"""What `Quote` is made of: ts, exch_ts, seq, instrument."""
+NOTICE_ROW = struct.Struct("<3q16xqi12x")
+"""What `Funding` and `Gap` are made of: ts, exch_ts, seq, value, instrument."""
 TOUCH = struct.Struct("<4q")
 """Bid ticks and lots, ask ticks and lots, as they lie in the instrument's record."""
 
@@ -59,8 +63,7 @@ class Trade:
     __slots__ = ("_grid", "exch_ts", "instrument", "lots", "seq", "side", "ticks", "ts")
 
     def __init__(self, row: tuple[int, ...], grid: _Grid) -> None:
-        self.ts, self.exch_ts, self.seq, self.ticks, self.lots, _, self.instrument = row[:7]
-        self.side = row[10]
+        self.ts, self.exch_ts, self.seq, self.ticks, self.lots, self.instrument, self.side = row
         self._grid = grid
 
     @property
@@ -89,7 +92,7 @@ class Quote:
     __slots__ = ("_grid", "ask_lots", "ask_ticks", "bid_lots", "bid_ticks", "exch_ts", "instrument", "seq", "ts")
 
     def __init__(self, row: tuple[int, ...], touch: tuple[int, ...], grid: _Grid) -> None:
-        self.ts, self.exch_ts, self.seq, _, _, _, self.instrument = row[:7]
+        self.ts, self.exch_ts, self.seq, self.instrument = row
         self.bid_ticks, self.bid_lots, self.ask_ticks, self.ask_lots = touch
         self._grid = grid
 
@@ -113,8 +116,8 @@ class Funding:
     __slots__ = ("exch_ts", "instrument", "next_us", "rate", "ts")
 
     def __init__(self, row: tuple[int, ...]) -> None:
-        self.ts, self.exch_ts, self.next_us, self.instrument = row[0], row[1], row[2], row[6]
-        self.rate = row[5] / SCALE
+        self.ts, self.exch_ts, self.next_us, rate_scaled, self.instrument = row
+        self.rate = rate_scaled / SCALE
 
     def __repr__(self) -> str:
         return f"Funding(rate={self.rate:g}, next_us={self.next_us})"
@@ -126,7 +129,7 @@ class Gap:
     __slots__ = ("exch_ts", "instrument", "last_good_id", "next_id", "ts")
 
     def __init__(self, row: tuple[int, ...]) -> None:
-        self.ts, self.exch_ts, self.last_good_id, self.next_id, self.instrument = row[0], row[1], row[2], row[5], row[6]
+        self.ts, self.exch_ts, self.last_good_id, self.next_id, self.instrument = row
 
     def __repr__(self) -> str:
         return f"Gap({self.last_good_id}…{self.next_id})"

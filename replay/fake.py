@@ -113,7 +113,7 @@ class FakeContext:
 
     def trade(self, ticks: int, lots: int, side: int, instrument: int = 0, seq: int = 1) -> Trade:
         """A print to hand to `on_trade`; received and made `now`."""
-        row = (self.now, self.now, seq, ticks, lots, 0, instrument, 0, 1, 2, side, 0, 0)
+        row = (self.now, self.now, seq, ticks, lots, instrument, side)
         return Trade(row, self.grids[instrument])
 
     # ---------------------------------------------------------------------------------------- what a strategy asks

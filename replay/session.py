@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replay.context import (
-    EVENT_ROW,
+    NOTICE_ROW,
+    QUOTE_ROW,
     TOUCH,
+    TRADE_ROW,
     Book,
     Context,
     Fill,
@@ -391,18 +393,19 @@ class Session:
         if kinds == codes.ON_BOOK:
             event = self.books[self.ints[self._w_instrument]]
         else:
-            row = EVENT_ROW.unpack_from(self._event)
-            instrument = row[6]
             if kinds == codes.ON_TRADE:
-                event = Trade(row, self._grids[instrument])
+                row = TRADE_ROW.unpack(self._event)
+                event = Trade(row, self._grids[row[5]])
             elif kinds == codes.ON_QUOTE:
-                event = Quote(row, TOUCH.unpack(self._quotes[instrument]), self._grids[instrument])
+                row = QUOTE_ROW.unpack(self._event)
+                event = Quote(row, TOUCH.unpack(self._quotes[row[3]]), self._grids[row[3]])
             elif kinds == codes.ON_LIQUIDATION:
-                event = Liquidation(row, self._grids[instrument])
+                row = TRADE_ROW.unpack(self._event)
+                event = Liquidation(row, self._grids[row[5]])
             elif kinds == codes.ON_FUNDING:
-                event = Funding(row)
+                event = Funding(NOTICE_ROW.unpack(self._event))
             else:
-                event = Gap(row)
+                event = Gap(NOTICE_ROW.unpack(self._event))
         for handler, ctx, k in self._bound[kinds]:
             try:
                 handler(ctx, event)
