@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from replay.kernel.jit import kernel
 
-PHASE_LOCAL = 0
 PHASE_ANSWER = 1
 PHASE_VENUE = 2
 PHASE_REQUEST = 3

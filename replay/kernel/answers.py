@@ -6,7 +6,7 @@ before an earlier answer.
 
 from __future__ import annotations
 
-from replay.kernel.account import add_fee, book_fill, equity_of, fill_fee, mark_of, scaled_money
+from replay.kernel.account import add_fee, book_fill, equity_of, fees_of, fill_fee, funding_of, mark_of, scaled_money
 from replay.kernel.agenda import PHASE_ANSWER, agenda_push
 from replay.kernel.codes import DO_ANSWER, FILLED, GONE, INVERSE, PARTLY_FILLED, R_NONE, SYSTEM
 from replay.kernel.exact import carried, product
@@ -159,6 +159,8 @@ def sample_currency(arena, strategy, first, count, currency):
         if inst["venue_valid"] == 0:
             valid = 0
         value += equity_of(slot, inst, mark)
+        fees += fees_of(slot, inst)
+        funding += funding_of(slot, inst)
         position += abs(slot["position"])
     n = st.run[0]["equity_n"]
     st.run[0]["equity_n"] = n + 1

@@ -20,7 +20,6 @@ RESERVE = 256
 # What lacks room when `advance` returns NEED_ROOM: a book (out_source says which) or a section
 ROOM_BOOK = 1
 ROOM_ITEMS = 2
-ROOM_ORDERS = 3
 ROOM_TAKEN = 4
 
 # Why a strategy is called; bits, because one answer can be both an order change and a fill
@@ -127,7 +126,6 @@ R_LIQUIDATED = 16
 R_ENDED = 17
 
 # Agenda items
-DO_NOTHING = 0
 DO_ANSWER = 1
 DO_NEW = 2
 DO_CANCEL = 3

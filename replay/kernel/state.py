@@ -34,8 +34,8 @@ RUN = _record(
     "max_probe", "fills_n", "log_n", "equity_n", "free_taken", "taken_n", "sample_us", "retired_n",
     "end_us", "margin_used", "ended",
     # why advance returned
-    "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_fill", "out_id", "out_room",
-    "out_source", "audit",
+    "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_id", "out_room",
+    "out_source",
 )  # fmt: skip
 
 SOURCE = _record(
@@ -45,10 +45,10 @@ SOURCE = _record(
 
 INSTRUMENT = _record(
     "payoff", "tick:f", "lot:f", "multiplier:f", "tick_scaled", "currency",
-    "venue_valid", "local_valid", "venue_seen", "local_seen", "mark", "mark_local", "mark_fed", "last_ticks",
+    "venue_valid", "local_valid", "venue_seen", "mark", "mark_local", "mark_fed", "last_ticks",
     "last_local", "rate", "rate_before", "rate_local", "next_funding", "next_funding_local", "funding_booked",
     "watch_head", "feed_us", "quote_bid", "quote_bid_lots", "quote_ask", "quote_ask_lots",
-    "blind_since", "blind_us", "gaps", "cause_seq", "cause_kind",
+    "blind_since", "blind_us", "gaps", "cause_seq",
 )  # fmt: skip
 
 STRATEGY = _record("wanted", "first_slot", "deposit:f", "liquidations")
@@ -58,7 +58,7 @@ SLOT = _record(
     "latency_kind", "entry_us", "response_us", "latency_a:f", "latency_b:f", "table0", "table_n", "answer0",
     "answer_n", "random",
     "queue_kind", "queue_n:f", "execution", "consume", "hold", "self_trade",
-    "slippage_kind", "slippage_a:f", "slippage_b:f", "slippage_c:f", "slippage_d:f",
+    "slippage_kind", "slippage_a:f", "slippage_b:f", "slippage_c:f",
     "fee_kind", "maker", "taker", "flat_scaled", "tier0", "tier_n",
     "initial_scaled", "maintenance_scaled", "liquidation_fee", "borrow", "min_notional:f",
     "last_arrival", "last_answer", "live", "resting", "print_mark", "print_taken", "own_head", "liquidating",
@@ -66,7 +66,7 @@ SLOT = _record(
     "turnover", "turnover_f:f", "volume", "fills",
     "l_position", "l_cash", "l_cash_f:f", "l_fee_hi", "l_fee_lo", "l_fee_f:f", "l_funding_hi", "l_funding_lo",
     "l_funding_f:f", "l_turnover", "l_turnover_f:f", "l_volume", "l_fills",
-    "submitted", "refused", "rejected", "cancelled", "expired", "opening_lots", "opening_ticks:f",
+    "submitted", "refused", "rejected", "cancelled", "expired",
 )  # fmt: skip
 
 ORDER = _record(
@@ -80,7 +80,7 @@ NODE = _record("time", "key", "item")
 
 ITEM = _record(
     "kind", "next", "strategy", "slot", "order", "id", "status", "ticks", "lots", "leaves", "filled", "exec_lots",
-    "exec_ticks", "exch_ts", "reason", "maker", "fill", "interval", "request", "fee_scaled", "fee_f:f", "amount_hi",
+    "exec_ticks", "exch_ts", "reason", "maker", "fill", "interval", "request", "fee_f:f", "amount_hi",
     "amount_lo", "amount_f:f", "fee_hi", "fee_lo",
 )  # fmt: skip
 

@@ -135,6 +135,14 @@ def test_position_is_the_sum_of_fills_and_money_adds_up(recording: tuple[Path, S
         assert part.net == pytest.approx(part.pnl - part.fees - part.funding, abs=1e-9)
 
 
+def test_the_last_equity_row_holds_the_sums_of_the_result(recording: tuple[Path, SyntheticMarket]) -> None:
+    result = replay_of(recording).run(Maker())
+    last = result.equity[-1]
+    assert last["fees"] == pytest.approx(sum(p.fees for p in result.summary_by_instrument), abs=1e-9) != 0
+    assert last["funding"] == pytest.approx(sum(p.funding for p in result.summary_by_instrument), abs=1e-9)
+    assert last["position"] == sum(abs(p.position) for p in result.summary_by_instrument)
+
+
 def test_another_process_and_hash_seed_give_the_same_digest(recording: tuple[Path, SyntheticMarket]) -> None:
     path, _ = recording
     digests = set()
