@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar, Union, overload
 
 import numpy as np
 
@@ -177,19 +177,30 @@ class Replay:
         }
         return {**per, "deposit": self.deposit, "warm_up_us": self.warm_up_us, "sample_us": self.sample_us}
 
-    def session(self, strategies: Strategy | Sequence[Strategy]) -> Session:
+    def session(self, strategies: Strategy | Sequence[Strategy], mode: str = "interpreted") -> Session:
         """A run that is stepped by hand: `while session.step(): …`, then `session.results()`."""
-        return Session(self, [strategies] if isinstance(strategies, Strategy) else list(strategies))
+        return Session(self, [strategies] if isinstance(strategies, Strategy) else list(strategies), mode)
 
-    def run(self, strategy: Strategy) -> Result:
-        """Replay everything through one strategy.  Raises StrategyError (with the partial result) when it raises."""
-        return self.run_many([strategy])[0]
+    @overload
+    def run(self, strategies: Strategy, mode: str = "interpreted") -> Result: ...
+    @overload
+    def run(self, strategies: Sequence[Strategy], mode: str = "interpreted") -> list[Result]: ...
+    def run(self, strategies: Strategy | Sequence[Strategy], mode: str = "interpreted") -> Result | list[Result]:
+        """Replay everything, once, through one strategy or several: a Result, or a list in their order.
 
-    def run_many(self, strategies: Sequence[Strategy]) -> list[Result]:
-        """Replay the market once for several strategies, each with its own orders and account."""
-        session = self.session(strategies)
+        Several strategies do not see each other: each has its own orders, queue places and account, and its result
+        is the one that it would have alone.
+
+        `mode` "interpreted" calls the handlers in Python, "compiled" turns them into machine code first (CompileError
+        when that cannot be done), "auto" compiles when it can and says in `Result.mode_reason` why not.  Both give
+        the same bits.
+
+        Raises StrategyError, with the partial result, when a handler raises.
+        """
+        session = self.session(strategies, mode)
         session.run()
-        return session.results()
+        results = session.results()
+        return results[0] if isinstance(strategies, Strategy) else results
 
 
 def _unified(sources: Sequence[Source], first: list[str]) -> tuple[tuple[Instrument, ...], list[np.ndarray]]:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from replay.session import Session
 
 
+SERIES = np.dtype([("ts", "<i8"), ("value", "<f8")])
+"""A recorded value: time in µs, value."""
+
+
 @dataclass(frozen=True, slots=True)
 class InstrumentResult:
     """One instrument of one strategy at the end of the run.
@@ -82,21 +86,19 @@ class Result:
     liquidations: int
     open_orders: int
     mode: str = "interpreted"
+    mode_reason: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def build(
-        cls, session: Session, k: int, fills: np.ndarray, log: np.ndarray, equity: np.ndarray, quality: QualityReport
-    ) -> Result:
+        cls, session: Session, k: int, fills: np.ndarray, log: np.ndarray, equity: np.ndarray, records: np.ndarray,
+        quality: QualityReport,
+    ) -> Result:  # fmt: skip
         """Collect the result of strategy number `k` from a session."""
         arena = session.arena
         n_i = len(session.instruments)
         parts = tuple(_instrument_result(session, k * n_i + i, i, fills) for i in range(n_i))
         strategy = session.strategies[k]
-        records = {
-            name: np.array(values, np.dtype([("ts", "<i8"), ("value", "<f8")]))
-            for name, values in session.contexts[k].records.items()
-        }
         run = arena["run"][0]
         import numba
 
@@ -109,14 +111,19 @@ class Result:
             fills=fills,
             orders=log,
             equity=equity,
-            records=records,
+            records={
+                session.names[number]: records[["ts", "value"]][records["name"] == number].astype(SERIES)
+                for number in dict.fromkeys(records["name"].tolist())
+            },
             quality=quality,
-            refusals=dict(session.refusals),
+            refusals=session.refusals(k),
             first_us=session.first_us,
             last_us=int(run["now"]),
             rows=int(run["steps_local"]),
             liquidations=int(arena["strategies"][k]["liquidations"]),
             open_orders=int(arena["slots"]["live"][k * n_i : (k + 1) * n_i].sum()),
+            mode=session.mode,
+            mode_reason=session.mode_reason,
             versions={
                 "tickreplay": __version__, "python": sys.version.split()[0],
                 "numpy": np.__version__, "numba": numba.__version__,
@@ -158,6 +165,7 @@ class Result:
             "strategy": self.strategy,
             "parameters": self.parameters,
             "mode": self.mode,
+            "mode_reason": self.mode_reason,
             "settings": self.settings,
             "first_us": self.first_us,
             "last_us": self.last_us,
@@ -239,6 +247,8 @@ class Result:
             lines.append(f"{self.open_orders:,} orders were open at the end and count as cancelled")
         if self.liquidations:
             lines.append(f"{self.liquidations} liquidations of own positions")
+        if self.mode_reason:
+            lines.append(f"not compiled: {self.mode_reason}")
         lines.append(f"digest {self.digest[:16]}")
         return "\n".join(lines)
 

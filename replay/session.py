@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from replay.compiler import Machine, Plan, compile_strategy
 from replay.context import (
     NOTICE_ROW,
     QUOTE_ROW,
@@ -29,7 +30,7 @@ from replay.context import (
     Trade,
     _Grid,
 )
-from replay.errors import ConfigError, KernelError, ReplayError, StrategyError
+from replay.errors import CompileError, ConfigError, KernelError, ReplayError, StrategyError, did_you_mean
 from replay.kernel import codes
 from replay.kernel.advance import advance
 from replay.kernel.agenda import PHASE_TIMER, agenda_extend, agenda_push, agenda_reset
@@ -37,7 +38,8 @@ from replay.kernel.book import grow_book, make_books
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
-from replay.kernel.state import EQUITY, EVENT, FILL, LOG, Arena
+from replay.kernel.requests import REASON_WORDS
+from replay.kernel.state import EQUITY, EVENT, FILL, LOG, RECORD, Arena, record_number
 from replay.models import (
     write_fees,
     write_latency,
@@ -51,6 +53,8 @@ from replay.units import INT64_MAX, SCALE
 
 if TYPE_CHECKING:
     from replay.engine import Replay
+
+MODES = ("interpreted", "compiled", "auto")
 
 _PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE}
 _HANDLER_BITS = {
@@ -69,7 +73,7 @@ _HANDLER_BITS = {
 class Session:
     """One run: the arena, the sources' iterators and the strategies.  `step` goes to the next callback."""
 
-    def __init__(self, replay: Replay, strategies: list[Strategy]) -> None:
+    def __init__(self, replay: Replay, strategies: list[Strategy], mode: str = "interpreted") -> None:
         if not strategies:
             raise ConfigError("strategies", strategies, "is empty", "register at least one Strategy")
         for strategy in strategies:
@@ -84,6 +88,8 @@ class Session:
                     "has been run and holds its state",
                     "make a new one for each run",
                 )
+        self.mode, self.mode_reason, compiled = _chosen(mode, strategies)
+        for strategy in strategies:
             strategy._used = True
         self.replay = replay
         self.strategies = strategies
@@ -97,13 +103,17 @@ class Session:
         self._log: list[np.ndarray] = []
         self._equity: list[np.ndarray] = []
         self._rows_read = 0
+        self._records: list[np.ndarray] = []
         self._started = self._over = False
-        self.refusals: dict[str, int] = {}
+        self.names: dict[int, str] = {record_number(word): word for plan, _ in compiled for word in plan.words}
+        self._machine: Machine | None = None
         self.arena = self._make_arena()
         self.bytes = self.arena.bytes
         self.ints = self.arena.ints
         self.books = [Book(self, i, grid) for i, grid in enumerate(self._grids)]
         self.contexts = [Context(self, k) for k in range(len(strategies))]
+        if compiled:
+            self._machine = Machine(self, compiled)
         self._bind()
         self._iterators: list[Iterator[np.ndarray] | None] = [s.batches(replay.batch_rows) for s in replay.sources]
         self._bound = {
@@ -124,12 +134,13 @@ class Session:
             "equity": 8192 * n_i, "taken": 1024, "tables": 1, "retired": 64, "books": len(books), "cells": len(cells),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
+            "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
         }  # fmt: skip
         arena = Arena(counts)
         arena["books"][:], arena["cells"][:] = books, cells
         tables: list[tuple[int, int]] = []
         currencies = list(dict.fromkeys(i.settle for i in self.instruments))
-        for record, instrument in zip(arena["instruments"], self.instruments):
+        for record, instrument, grid in zip(arena["instruments"], self.instruments, self._grids):
             record["payoff"] = _PAYOFFS[instrument.payoff]
             record["tick"], record["lot"] = float(instrument.tick), float(instrument.lot)
             record["multiplier"] = float(instrument.multiplier)
@@ -137,6 +148,7 @@ class Session:
             if scaled != int(scaled):
                 raise ConfigError(f"{instrument.name}.tick", instrument.tick, "is finer than 1e-8")
             record["tick_scaled"] = int(scaled)
+            record["ticks_each"], record["lots_each"] = grid.ticks_each, grid.lots_each
             record["currency"] = currencies.index(instrument.settle)
             record["watch_head"] = -1
         for k in range(n_s):
@@ -186,6 +198,8 @@ class Session:
         self._quotes = [memory[start : start + TOUCH.size] for start in starts]
         for thing in (*getattr(self, "books", ()), *getattr(self, "contexts", ())):
             thing.bind()
+        if self._machine is not None:
+            self._machine.bind()
 
     def make_room(self) -> None:
         """Empty logs and larger pools; keeps every order, item and list as it was."""
@@ -202,6 +216,7 @@ class Session:
         n_i = len(self.instruments)
         arena.resize(
             items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
+            records=max(len(arena["records"]), 4096),
             equity=max(len(arena["equity"]), 2 * n_i * (need + len(self.strategies))),
         )  # fmt: skip
         agenda_extend(arena["run"], arena["items"], items)
@@ -300,11 +315,16 @@ class Session:
 
     def _flush(self) -> None:
         run = self.arena["run"][0]
-        for name, kept in (("fills", self._fills), ("log", self._log), ("equity", self._equity)):
+        for name, kept in self._tables():
             n = int(run[f"{name}_n"])
             if n:
                 kept.append(self.arena[name][:n].copy())
             run[f"{name}_n"] = 0
+
+    def _tables(self) -> tuple[tuple[str, list[np.ndarray]], ...]:
+        return (
+            ("fills", self._fills), ("log", self._log), ("equity", self._equity), ("records", self._records),
+        )  # fmt: skip
 
     def _room(self) -> None:
         run = self.arena["run"][0]
@@ -348,6 +368,8 @@ class Session:
         arena["items"][item]["kind"] = codes.DO_SAMPLE
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
+        if self._machine is not None:
+            self._machine.take_in()
 
     def step(self) -> bool:
         """Go on to the next callback and make it; False when the run is over."""
@@ -365,8 +387,10 @@ class Session:
             self._start()
             return True
         while True:
-            code = advance(self.bytes)
+            code = advance(self.bytes) if self._machine is None else self._drive(self._machine, callbacks)
             if code == codes.CALLBACK:
+                if self._machine is not None:
+                    return True
                 kinds = self.ints[self._w_kinds]
                 if kinds <= codes.ON_GAP:
                     self._market(kinds)
@@ -387,25 +411,46 @@ class Session:
             else:
                 raise KernelError(code, "advance")
 
+    def _drive(self, machine: Machine, callbacks: int) -> int:
+        """`advance` with compiled handlers."""
+        try:
+            return machine.drive(callbacks)
+        except Exception as error:
+            k, handler = machine.running
+            self._failed(k, handler, self._event_of(handler), error)
+            raise  # not reached: `_failed` raises
+
+    def _event_of(self, handler: str) -> Any:
+        """What `handler` is given now."""
+        bit = _HANDLER_BITS[handler]
+        if bit == codes.ON_TIMER:
+            return Timer(self.ints[self._w_id], self.ints[self._w_now])
+        if bit == codes.ON_ORDER:
+            return Order(self.arena["orders"][self.ints[self._w_order]])
+        if bit == codes.ON_FILL:
+            row = self.arena["answered"][0]
+            return Fill(row, self._grids[int(row["instrument"])])
+        return self._market_event(bit)
+
+    def _market_event(self, kinds: int) -> Any:
+        if kinds == codes.ON_BOOK:
+            return self.books[self.ints[self._w_instrument]]
+        if kinds == codes.ON_TRADE:
+            row = TRADE_ROW.unpack(self._event)
+            return Trade(row, self._grids[row[5]])
+        if kinds == codes.ON_QUOTE:
+            row = QUOTE_ROW.unpack(self._event)
+            return Quote(row, TOUCH.unpack(self._quotes[row[3]]), self._grids[row[3]])
+        if kinds == codes.ON_LIQUIDATION:
+            row = TRADE_ROW.unpack(self._event)
+            return Liquidation(row, self._grids[row[5]])
+        if kinds == codes.ON_FUNDING:
+            return Funding(NOTICE_ROW.unpack(self._event))
+        return Gap(NOTICE_ROW.unpack(self._event))
+
     def _market(self, kinds: int) -> None:
         """Hand a market event to all strategies that want it, in order of registration."""
-        event: Any
-        if kinds == codes.ON_BOOK:
-            event = self.books[self.ints[self._w_instrument]]
-        else:
-            if kinds == codes.ON_TRADE:
-                row = TRADE_ROW.unpack(self._event)
-                event = Trade(row, self._grids[row[5]])
-            elif kinds == codes.ON_QUOTE:
-                row = QUOTE_ROW.unpack(self._event)
-                event = Quote(row, TOUCH.unpack(self._quotes[row[3]]), self._grids[row[3]])
-            elif kinds == codes.ON_LIQUIDATION:
-                row = TRADE_ROW.unpack(self._event)
-                event = Liquidation(row, self._grids[row[5]])
-            elif kinds == codes.ON_FUNDING:
-                event = Funding(NOTICE_ROW.unpack(self._event))
-            else:
-                event = Gap(NOTICE_ROW.unpack(self._event))
+        event = self._market_event(kinds)
         for handler, ctx, k in self._bound[kinds]:
             try:
                 handler(ctx, event)
@@ -414,15 +459,13 @@ class Session:
 
     def _own(self, kinds: int) -> None:
         """Hand a timer or an answer to the strategy whose it is; an order change comes before its fill."""
-        ints = self.ints
-        strategy = ints[self._w_strategy]
+        strategy = self.ints[self._w_strategy]
         if kinds == codes.ON_TIMER:
-            self._deliver(codes.ON_TIMER, strategy, Timer(ints[self._w_id], ints[self._w_now]))
+            self._deliver(codes.ON_TIMER, strategy, self._event_of("on_timer"))
             return
-        row = self.arena["log"][ints[self._w_log]]
-        fill = Fill(row, self._grids[int(row["instrument"])]) if kinds & codes.ON_FILL else None
+        fill = self._event_of("on_fill") if kinds & codes.ON_FILL else None
         if kinds & codes.ON_ORDER:
-            self._deliver(codes.ON_ORDER, strategy, Order(self.arena["orders"][ints[self._w_order]]))
+            self._deliver(codes.ON_ORDER, strategy, self._event_of("on_order"))
         if fill is not None:
             self._deliver(codes.ON_FILL, strategy, fill)
 
@@ -444,6 +487,8 @@ class Session:
 
     def _failed(self, strategy: int, handler: str, event: Any, error: Exception) -> None:
         self._over = True
+        if self._machine is not None:
+            self._machine.hand_back()
         self._flush()
         partial = self._result(strategy)
         name = type(self.strategies[strategy]).__name__
@@ -457,6 +502,8 @@ class Session:
         self._over = True
         run = self.arena["run"][0]
         run["ended"] = 1
+        if self._machine is not None:
+            self._machine.hand_back()
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_stop", None, strategy.on_stop, ctx)
         self._flush()
@@ -464,13 +511,6 @@ class Session:
     def stop(self) -> None:
         """End the run at the next step (`ctx.stop`)."""
         self.arena["run"][0]["stopping"] = 1
-
-    def noted(self, answer: int) -> int:
-        """Count a refusal by its reason."""
-        if answer < 0:
-            reason = codes.REASONS[-answer]
-            self.refusals[reason] = self.refusals.get(reason, 0) + 1
-        return answer
 
     # ------------------------------------------------------------------------------------------------------ results
 
@@ -504,8 +544,28 @@ class Session:
         fills = np.concatenate([np.zeros(0, FILL), *self._fills])
         log = np.concatenate([np.zeros(0, LOG), *self._log])
         equity = np.concatenate([np.zeros(0, EQUITY), *self._equity])
+        records = np.concatenate([np.zeros(0, RECORD), *self._records])
         quality = self.replay.sources[0].quality
         for source in self.replay.sources[1:]:
             quality = quality.merged(source.quality)
         return Result.build(self, k, fills[fills["strategy"] == k], log[log["strategy"] == k],
-                            equity[equity["strategy"] == k], quality)  # fmt: skip
+                            equity[equity["strategy"] == k], records[records["strategy"] == k], quality)  # fmt: skip
+
+    def refusals(self, k: int) -> dict[str, int]:
+        """How many requests of strategy `k` were refused here, by reason."""
+        counts = self.arena["refusals"][k * REASON_WORDS : (k + 1) * REASON_WORDS]
+        return {codes.REASONS[int(i)]: int(counts[i]) for i in np.flatnonzero(counts)}
+
+
+def _chosen(mode: str, strategies: list[Strategy]) -> tuple[str, str, list[tuple[Plan, Any]]]:
+    """The mode of the run, why it is not the wanted one, and the compiled strategies."""
+    if mode not in MODES:
+        raise ConfigError("mode", mode, "is not known", did_you_mean(str(mode), MODES))
+    if mode == "interpreted":
+        return mode, "", []
+    try:
+        return "compiled", "", [compile_strategy(strategy) for strategy in strategies]
+    except CompileError as error:
+        if mode == "compiled":
+            raise
+        return "interpreted", str(error), []

@@ -377,6 +377,7 @@ def log_answer(arena, index, at):
     row["answer"] = 1
     if item["exec_lots"] > 0:
         row["fee"] = scaled_money(item["fee_hi"], item["fee_lo"], float(SCALE)) * unit + item["fee_f"]
+    st.answered[0] = row
 
 
 @kernel(entry=False)

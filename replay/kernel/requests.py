@@ -40,6 +40,9 @@ from replay.kernel.orders import find_order, new_order, own_order
 from replay.kernel.state import open_state
 
 NEED_ROOM_CODE = -1000
+REASON_WORDS = 32
+"""Counters of refusals for each strategy."""
+
 MAX_LOTS = 1 << 50
 MAX_PRICE_TICKS = 1 << 50
 
@@ -129,6 +132,13 @@ def no_room(arena, requests):
     return run[0]["free_items"] < run[0]["live_orders"] + requests + 64 or run[0]["log_n"] + requests > len(st.log)
 
 
+@kernel(entry=False)
+def refused(arena, strategy, reason):
+    """Count a refusal; returns its code."""
+    open_state(arena).refusals[strategy * REASON_WORDS + reason] += 1
+    return -reason
+
+
 @kernel
 def submit(
     arena,
@@ -166,7 +176,7 @@ def submit(
         reason = R_ENDED
     if reason != R_NONE:
         slot["refused"] += 1
-        return -reason
+        return refused(arena, strategy, reason)
     if no_room(arena, 1):
         return NEED_ROOM_CODE
     at = new_order(run, st.orders)
@@ -216,7 +226,7 @@ def cancel(arena, strategy, order_id):
     """Ask the venue to cancel.  Returns 0, minus a reason code, or NEED_ROOM_CODE."""
     at, reason = refuse_request(arena, strategy, order_id)
     if reason != R_NONE:
-        return -reason
+        return refused(arena, strategy, reason)
     if no_room(arena, 1):
         return NEED_ROOM_CODE
     send(arena, at, DO_CANCEL, REQUEST_CANCEL)
@@ -266,7 +276,7 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
         elif stop_ticks != 0 and st.orders[at]["stop_ticks"] == 0 and st.orders[at]["trail"] == 0:
             reason = R_OFF_TICK
     if reason != R_NONE:
-        return -reason
+        return refused(arena, strategy, reason)
     if no_room(arena, 1):
         return NEED_ROOM_CODE
     index = send(arena, at, DO_MODIFY, REQUEST_MODIFY)
@@ -293,4 +303,21 @@ def set_timer(arena, strategy, time_us, interval_us, tag):
     item["strategy"] = strategy
     item["interval"] = interval_us
     item["id"] = tag
+    return 0
+
+
+@kernel
+def record_value(arena, strategy, name, value):
+    """Keep a value of the user's own under the number `name`.  Returns 0 or NEED_ROOM_CODE."""
+    st = open_state(arena)
+    run = st.run
+    n = run[0]["records_n"]
+    if n == len(st.records):
+        return NEED_ROOM_CODE
+    run[0]["records_n"] = n + 1
+    row = st.records[n]
+    row["ts"] = run[0]["now"]
+    row["strategy"] = strategy
+    row["name"] = name
+    row["value"] = value
     return 0

@@ -8,6 +8,7 @@ kernels the sections as arrays; `Arena` gives them to Python and makes a larger 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ RUN = _record(
     "end_us", "margin_used", "ended",
     # why advance returned
     "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_id", "out_room",
-    "out_source",
+    "out_source", "records_n",
 )  # fmt: skip
 
 SOURCE = _record(
@@ -48,7 +49,7 @@ INSTRUMENT = _record(
     "venue_valid", "local_valid", "venue_seen", "mark", "mark_local", "mark_fed", "last_ticks",
     "last_local", "rate", "rate_before", "rate_local", "next_funding", "next_funding_local", "funding_booked",
     "watch_head", "feed_us", "quote_bid", "quote_bid_lots", "quote_ask", "quote_ask_lots",
-    "blind_since", "blind_us", "gaps", "cause_seq",
+    "blind_since", "blind_us", "gaps", "cause_seq", "ticks_each:f", "lots_each:f",
 )  # fmt: skip
 
 STRATEGY = _record("wanted", "first_slot", "deposit:f", "liquidations")
@@ -96,6 +97,13 @@ LOG = _record(
 
 EQUITY = _record("ts", "strategy", "currency", "value:f", "position", "fees:f", "funding:f", "valid")
 
+RECORD = _record("ts", "strategy", "name", "value:f")
+
+def record_number(name):
+    """The number under which a series of the user's is kept in RECORD rows: the same in every process."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
+
+
 TAKEN = _record("slot", "ticks", "lots", "next")
 
 PAIR = _record("key", "value")
@@ -124,6 +132,9 @@ SECTIONS: dict[str, np.dtype] = {
     "venue_heap": np.dtype("<i8"),
     "local_cursors": CURSOR,
     "venue_cursors": CURSOR,
+    "answered": LOG,
+    "refusals": np.dtype("<i8"),
+    "records": RECORD,
 }
 """Sections in arena order: name and record type."""
 
@@ -158,6 +169,9 @@ class State(NamedTuple):
     venue_heap: Any
     local_cursors: Any
     venue_cursors: Any
+    answered: Any
+    refusals: Any
+    records: Any
 
 
 @intrinsic
@@ -225,6 +239,9 @@ def open_state(arena):
         section(arena, at[40], at[41], INT64),
         section(arena, at[42], at[43], CURSOR),
         section(arena, at[44], at[45], CURSOR),
+        section(arena, at[46], at[47], LOG),
+        section(arena, at[48], at[49], INT64),
+        section(arena, at[50], at[51], RECORD),
     )
 
 

@@ -96,7 +96,7 @@ def test_instruments_are_numbered_as_they_were_given(recording: tuple[Path, Synt
 
 def test_strategies_side_by_side_get_what_they_get_alone(recording: tuple[Path, SyntheticMarket]) -> None:
     alone = [replay_of(recording).run(Maker(lots=lots)) for lots in (1, 40)]
-    together = replay_of(recording).run_many([Maker(lots=1), Maker(lots=40)])
+    together = replay_of(recording).run([Maker(lots=1), Maker(lots=40)])
     for one, both in zip(alone, together):
         assert len(one.fills) == len(both.fills) > 0
         for name in ("exch_ts", "local_ts", "ticks", "lots", "side", "maker", "position"):
