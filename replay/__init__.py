@@ -44,6 +44,7 @@ _HOME = {
     "UserSlippage": "replay.models",
     "UserQueue": "replay.models",
     "UserFees": "replay.models",
+    "Window": "replay.window",
 }
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "UserFees",
     "UserQueue",
     "UserSlippage",
+    "Window",
     "__version__",
 ]
 
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from replay.quality import QualityReport
     from replay.results import Result
     from replay.strategy import Strategy
+    from replay.window import Window
 
 
 def __getattr__(name: str) -> Any:

@@ -298,7 +298,7 @@ class Machine:
         self.handle = np.zeros(words, np.int64)
         self._failure: BaseException | None = None
         self._grow = ctypes.CFUNCTYPE(ctypes.c_int64)(self._make_room)
-        self.handle[native.GROW] = ctypes.cast(self._grow, ctypes.c_void_p).value
+        self.handle[native.GROW] = ctypes.cast(self._grow, ctypes.c_void_p).value or 0
         for word, address in addresses().items():
             self.handle[word] = address
         for k, (_, built) in enumerate(compiled):

@@ -157,7 +157,7 @@ class Order:
     __slots__ = ("filled", "id", "instrument", "leaves", "lots", "pending", "reason", "side", "status", "tag", "ticks")
 
     def __init__(self, record: Any) -> None:
-        self.id = int(record["id"])
+        self.id = int(record["number"])
         self.instrument = int(record["instrument"])
         self.side = int(record["side"])
         self.ticks = int(record["l_ticks"])
@@ -350,7 +350,7 @@ class Context:
     def order(self, order_id: int) -> Order | None:
         """The order as we know it, or None once it is over and forgotten."""
         for record in self._records():
-            if record["id"] == order_id:
+            if record["number"] == order_id:
                 return Order(record)
         return None
 

@@ -91,11 +91,11 @@ class Result:
 
     @classmethod
     def build(
-        cls, session: Session, k: int, fills: np.ndarray, log: np.ndarray, equity: np.ndarray, records: np.ndarray,
-        quality: QualityReport,
+        cls, session: Session, k: int, tables: dict[str, np.ndarray], quality: QualityReport
     ) -> Result:  # fmt: skip
-        """Collect the result of strategy number `k` from a session."""
+        """Collect the result of strategy number `k` from a session; `tables` are its rows of the logs."""
         arena = session.arena
+        fills, records = tables["fills"], tables["records"]
         n_i = len(session.instruments)
         parts = tuple(_instrument_result(session, k * n_i + i, i, fills) for i in range(n_i))
         strategy = session.strategies[k]
@@ -109,8 +109,8 @@ class Result:
             instruments=session.instruments,
             summary_by_instrument=parts,
             fills=fills,
-            orders=log,
-            equity=equity,
+            orders=tables["log"],
+            equity=tables["equity"],
             records={
                 session.names[number]: records[["ts", "value"]][records["name"] == number].astype(SERIES)
                 for number in dict.fromkeys(records["name"].tolist())

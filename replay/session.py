@@ -99,11 +99,10 @@ class Session:
         ]
         self.instruments = replay.instruments
         self._grids = [_Grid(instrument) for instrument in self.instruments]
-        self._fills: list[np.ndarray] = []
-        self._log: list[np.ndarray] = []
-        self._equity: list[np.ndarray] = []
+        self._fills, self._log, self._equity, self._records = (
+            [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD)
+        )
         self._rows_read = 0
-        self._records: list[np.ndarray] = []
         self._started = self._over = False
         self.names: dict[int, str] = {record_number(word): word for plan, _ in compiled for word in plan.words}
         self._machine: Machine | None = None
@@ -153,7 +152,7 @@ class Session:
             record["watch_head"] = -1
         for k in range(n_s):
             strategy = arena["strategies"][k]
-            strategy["first_slot"], strategy["deposit"] = k * n_i, replay.deposit
+            strategy["first_slot"], strategy["deposit"], strategy["next_number"] = k * n_i, replay.deposit, 1
             for i in range(n_i):
                 slot = arena["slots"][k * n_i + i]
                 slot["strategy"], slot["instrument"], slot["own_head"], slot["print_mark"] = k, i, -1, -1
@@ -165,7 +164,7 @@ class Session:
                 write_fees(slot, replay.models["fees"][i], tables)
                 write_margin(slot, replay.models["margin"][i])
         run = arena["run"][0]
-        run["sources"], run["instruments"], run["strategies"], run["next_id"] = n_sources, n_i, n_s, 1
+        run["sources"], run["instruments"], run["strategies"] = n_sources, n_i, n_s
         run["sample_us"], run["end_us"] = replay.sample_us, INT64_MAX - 1
         run["margin_used"] = int(any(m is not None for m in replay.models["margin"]))
         run["wanted"] = sum(
@@ -294,7 +293,7 @@ class Session:
         if last and all(it is None for it in self._iterators):
             self.arena["run"][0]["end_us"] = int(self.arena["sources"]["last_ts"].max())
         if self.replay.progress is not None:
-            fills = sum(len(f) for f in self._fills) + int(self.arena["run"][0]["fills_n"])
+            fills = sum(len(f) for mine in self._fills for f in mine) + int(self.arena["run"][0]["fills_n"])
             self.replay.progress(self._rows_read, int(self.arena["run"][0]["now"]), fills)
 
     def _widen(self, s: int, rows: int) -> None:
@@ -314,14 +313,21 @@ class Session:
         self._bind()
 
     def _flush(self) -> None:
+        """Hand the rows of the logs out to the strategies whose they are."""
         run = self.arena["run"][0]
         for name, kept in self._tables():
             n = int(run[f"{name}_n"])
             if n:
-                kept.append(self.arena[name][:n].copy())
+                rows = self.arena[name][:n]
+                order = np.argsort(rows["strategy"], kind="stable")
+                ends = np.cumsum(np.bincount(rows["strategy"], minlength=len(kept)))
+                for mine, share in zip(kept, np.split(rows[order], ends[:-1])):
+                    if len(share):
+                        share["strategy"] = 0  # a result does not depend on who else took part
+                        mine.append(share)
             run[f"{name}_n"] = 0
 
-    def _tables(self) -> tuple[tuple[str, list[np.ndarray]], ...]:
+    def _tables(self) -> tuple[tuple[str, list[list[np.ndarray]]], ...]:
         return (
             ("fills", self._fills), ("log", self._log), ("equity", self._equity), ("records", self._records),
         )  # fmt: skip
@@ -541,15 +547,11 @@ class Session:
         return [self._result(k) for k in range(len(self.strategies))]
 
     def _result(self, k: int) -> Result:
-        fills = np.concatenate([np.zeros(0, FILL), *self._fills])
-        log = np.concatenate([np.zeros(0, LOG), *self._log])
-        equity = np.concatenate([np.zeros(0, EQUITY), *self._equity])
-        records = np.concatenate([np.zeros(0, RECORD), *self._records])
+        tables = {name: np.concatenate(kept[k]) for name, kept in self._tables()}
         quality = self.replay.sources[0].quality
         for source in self.replay.sources[1:]:
             quality = quality.merged(source.quality)
-        return Result.build(self, k, fills[fills["strategy"] == k], log[log["strategy"] == k],
-                            equity[equity["strategy"] == k], records[records["strategy"] == k], quality)  # fmt: skip
+        return Result.build(self, k, tables, quality)
 
     def refusals(self, k: int) -> dict[str, int]:
         """How many requests of strategy `k` were refused here, by reason."""

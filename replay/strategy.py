@@ -12,6 +12,7 @@ import copy
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from replay.errors import ConfigError, did_you_mean
+from replay.window import Window
 
 if TYPE_CHECKING:
     from replay.context import Book, Context, Fill, Funding, Gap, Liquidation, Order, Quote, Timer, Trade
@@ -60,7 +61,7 @@ class Strategy:
             default = getattr(type(self), name, None)
             if name in parameters:
                 setattr(self, name, _fitted(f"{type(self).__name__}.{name}", parameters[name], kind))
-            elif isinstance(default, (list, dict, set)) or hasattr(default, "__array__"):
+            elif isinstance(default, (list, dict, set, Window)) or hasattr(default, "__array__"):
                 setattr(self, name, copy.deepcopy(default))
 
     @classmethod

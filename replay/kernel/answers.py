@@ -102,7 +102,7 @@ def execute(arena, at, lots, ticks, slippage_ticks, maker, request, cause):
     run[0]["fills_n"] = n + 1
     item["fill"] = n
     fill = st.fills[n]
-    fill["order_id"] = order["id"]
+    fill["order_id"] = order["number"]
     fill["strategy"] = slot["strategy"]
     fill["instrument"] = order["instrument"]
     fill["exch_ts"] = run[0]["now"]

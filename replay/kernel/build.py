@@ -22,7 +22,7 @@ from numba.core import ir, types
 from numba.core.errors import NumbaError
 
 from replay.kernel.jit import _widen_calls
-from replay.kernel.native import address_of
+from replay.kernel.native import MARK, address_of
 from replay.kernel.seen import EVENTS, context_of
 from replay.kernel.strategy_type import StrategyType, field_of, self_reader
 
@@ -108,13 +108,9 @@ def _refuse_what_would_differ(method, kind) -> None:
 
 def _check_store(statement, notes, kind, method) -> None:
     where = method.py_func.__qualname__, statement.loc.line
-    if statement.attr not in kind.fields:
-        raise BuildError(f"self.{statement.attr} is a constant of the class; annotate it to make it state", *where)
     field = kind.fields[statement.attr]
     value = types.unliteral(notes.typemap[statement.value.name])
     whole = isinstance(value, types.Integer)
-    if field.shape or not isinstance(field.kind, (types.Integer, types.Float, types.Boolean)):
-        raise BuildError(f"self.{statement.attr} cannot be replaced; write self.{statement.attr}[:] = ...", *where)
     fits = value == field.kind or (whole and not isinstance(field.kind, types.Boolean))
     fits = fits or (isinstance(value, types.Boolean) and isinstance(field.kind, types.Integer))
     if not fits:
@@ -131,7 +127,7 @@ def _check_call(call, notes, method) -> None:
     function = notes.typemap[call.func.name]
     key = getattr(function, "typing_key", None)
     if isinstance(function, types.BoundFunction) and isinstance(function.this, types.Array):
-        name, arguments = str(key).rpartition(".")[2], (function.this,)
+        name, arguments = key[-1] if isinstance(key, tuple) else str(key).rpartition(".")[2], (function.this,)
     elif getattr(key, "__module__", "").startswith("numpy"):
         name, arguments = key.__name__, notes.calltypes[call].args
     else:
@@ -152,30 +148,26 @@ def _explained(error, methods) -> BuildError:
         code = function.__code__
         lines = [line for _, _, line in code.co_lines() if line]
         spans[function.__qualname__] = (code.co_filename, min(lines, default=0), max(lines, default=0))
-    text = str(error)
-    found = [(Path(f), int(n)) for f, n in _places(text)]
-    if getattr(error, "loc", None) is not None:
-        found.append((Path(error.loc.filename), error.loc.line))
-    method, line = "", 0
-    for path, number in found:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    for path, number in _places(text):
         for name, (filename, first, last) in spans.items():
-            if first <= number <= last and Path(filename).name == path.name:
-                method, line = name, number
-    return BuildError(_first_words(text), method, line)
+            if first <= number <= last and Path(filename).name == Path(path).name:
+                return BuildError(_first_words(text), name, number)
+    return BuildError(_first_words(text))
 
 
 def _places(text):
-    return re.findall(r'File "([^"]+)", line (\d+)', text)
+    """(file, line) pairs of Numba's message, the innermost first."""
+    for found in re.finditer(r'File "([^"]+)", line (\d+)| at (\S+) \((\d+)\)', text):
+        yield found[1] or found[3], int(found[2] or found[4])
 
 
 def _first_words(text) -> str:
-    """The lines of Numba's message that say something to the author of a strategy."""
-    noise = ("Failed in nopython mode", "During: ", "File \"", "- Resolution failure", "Overload ", "Rejected as",
-             "There are ", "raised from", "- Of which", "This error may have been caused")  # fmt: skip
-    kept = []
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
-        words = line.strip()
-        if words and not words.startswith(noise) and words not in kept and not words.startswith(("^", ">>>", "<source")):
-            kept.append(words)
-    telling = [words for words in kept if words.startswith(("self.", "ctx.", "tif", "trigger", "the name", "NumPy"))]
-    return (telling or kept or [text])[0]
+    """What Numba's message says to the author of a strategy: our own words when there are some."""
+    ours = re.search(re.escape(MARK) + "(.*)", text)
+    if ours:
+        return ours[1]
+    noise = ("Failed in nopython mode", "During: ", "File ", "- Resolution failure", "Overload ", "Rejected as", "^",
+             "There are ", "raised from", "- Of which", "This error may have", ">>>", "<source")  # fmt: skip
+    kept = [words for words in map(str.strip, text.splitlines()) if words and not words.startswith(noise)]
+    return kept[0] if kept else text

@@ -355,7 +355,7 @@ def log_answer(arena, index, at):
     row["local_ts"] = st.run[0]["now"]
     row["strategy"] = item["strategy"]
     row["instrument"] = order["instrument"]
-    row["order_id"] = order["id"]
+    row["order_id"] = order["number"]
     row["side"] = order["side"]
     row["status"] = order["status"]
     row["request"] = item["request"]

@@ -6,7 +6,7 @@ from replay.kernel.account import scaled_money
 from replay.kernel.book import book_depth
 from replay.kernel.codes import INVERSE
 from replay.kernel.jit import kernel
-from replay.kernel.orders import BOOKS_EACH, find_order
+from replay.kernel.orders import BOOKS_EACH, find_order, order_key
 from replay.kernel.state import open_state
 from replay.units import SCALE
 
@@ -49,10 +49,7 @@ def local_equity(arena, slot_index):
 def own_order_at(arena, strategy, order_id):
     """Place of an order of the strategy that is not forgotten, or -1."""
     st = open_state(arena)
-    at = find_order(st.run, st.orders, order_id) if order_id > 0 else -1
-    if at >= 0 and st.slots[st.orders[at]["slot"]]["strategy"] != strategy:
-        return -1
-    return at
+    return find_order(st.run, st.orders, order_key(st.run, strategy, order_id)) if order_id > 0 else -1
 
 
 @kernel

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
@@ -49,7 +50,15 @@ HANDLER_WORDS = (
 )  # fmt: skip
 """Handlers in the order of their bits in `codes` (ON_BOOK is bit 0) and of their words in the handle."""
 
+MARK = "cannot be compiled: "
+"""Begins our own words in Numba's error messages."""
+
 ARENA_TYPE = types.Array(types.uint8, 1, "C")
+
+
+def refusal(problem):
+    """The error to raise while compiling, for something that the user has to change."""
+    return TypingError(MARK + problem)
 
 
 @intrinsic

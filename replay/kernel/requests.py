@@ -36,7 +36,7 @@ from replay.kernel.codes import (
 )
 from replay.kernel.jit import kernel
 from replay.kernel.latency import entry_us
-from replay.kernel.orders import find_order, new_order, own_order
+from replay.kernel.orders import find_order, new_order, order_key, own_order
 from replay.kernel.state import open_state
 
 NEED_ROOM_CODE = -1000
@@ -104,7 +104,7 @@ def log_request(arena, at, request):
     row["local_ts"] = st.run[0]["now"]
     row["strategy"] = st.slots[order["slot"]]["strategy"]
     row["instrument"] = order["instrument"]
-    row["order_id"] = order["id"]
+    row["order_id"] = order["number"]
     row["side"] = order["side"]
     row["status"] = order["status"]
     row["request"] = request
@@ -179,7 +179,7 @@ def submit(
         return refused(arena, strategy, reason)
     if no_room(arena, 1):
         return NEED_ROOM_CODE
-    at = new_order(run, st.orders)
+    at = new_order(run, st.strategies, st.orders, strategy)
     if at < 0:
         return NEED_ROOM_CODE
     order = st.orders[at]
@@ -205,15 +205,15 @@ def submit(
     slot["live"] += 1
     own_order(st.orders, st.slots, at)
     send(arena, at, DO_NEW, REQUEST_NEW)
-    return order["id"]
+    return order["number"]
 
 
 @kernel(entry=False)
 def refuse_request(arena, strategy, order_id):
     """(place, reason) of a request on an existing order."""
     st = open_state(arena)
-    at = find_order(st.run, st.orders, order_id) if order_id > 0 else -1
-    if at < 0 or st.slots[st.orders[at]["slot"]]["strategy"] != strategy:
+    at = find_order(st.run, st.orders, order_key(st.run, strategy, order_id)) if order_id > 0 else -1
+    if at < 0:
         return -1, R_UNKNOWN_ORDER
     order = st.orders[at]
     if order["status"] >= FILLED:

@@ -17,10 +17,11 @@ from numba.extending import (
     overload,
     overload_attribute,
     overload_method,
+    register_jitable,
     register_model,
 )
 
-from replay.errors import ConfigError, did_you_mean
+from replay.errors import ConfigError
 from replay.kernel.book import NO_ASK, NO_BID
 from replay.kernel.codes import FILLED, POST_ONLY, REASONS, REDUCE_ONLY, STATUS_NAMES
 from replay.kernel.jit import kernel
@@ -41,12 +42,13 @@ from replay.kernel.native import (
     call_float_at,
     call_python,
     peek,
+    refusal,
     section_reader,
 )
 from replay.kernel.orders import BOOKS_EACH
 from replay.kernel.requests import NEED_ROOM_CODE
 from replay.kernel.state import record_number
-from replay.kernel.terms import CONTRADICTIONS, TIF_CODES, TIF_NAMES, TRIGGER_CODES, order_kind_jitted
+from replay.kernel.terms import CONTRADICTIONS, TIF_CODES, TIF_NAMES, TRIGGER_CODES, TRIGGER_NAMES, order_kind_jitted
 from replay.units import SCALE
 
 runs, instruments, books = section_reader("run"), section_reader("instruments"), section_reader("books")
@@ -91,21 +93,43 @@ def _seen(name, **members):
     return kind, pack
 
 
-I, F, B = types.int64, types.float64, types.boolean
-ContextType, _context = _seen("Context", handle_=I, strategy_=I)
-BookType, _book = _seen("Book", handle_=I, instrument=I)
-TradeType, _trade = _seen("Trade", ts=I, exch_ts=I, seq=I, ticks=I, lots=I, instrument=I, side=I, handle_=I)
-QuoteType, _quote = _seen(
-    "Quote", ts=I, exch_ts=I, seq=I, instrument=I, bid_ticks=I, bid_lots=I, ask_ticks=I, ask_lots=I, handle_=I
+INT, FLOAT, BOOL = types.int64, types.float64, types.boolean
+ContextType, _context = _seen("Context", handle_=INT, strategy_=INT)
+BookType, _book = _seen("Book", handle_=INT, instrument=INT)
+TradeType, _trade = _seen(
+    "Trade", ts=INT, exch_ts=INT, seq=INT, ticks=INT, lots=INT, instrument=INT, side=INT, handle_=INT
 )
-FundingType, _funding = _seen("Funding", ts=I, exch_ts=I, next_us=I, rate=F, instrument=I)
-GapType, _gap = _seen("Gap", ts=I, exch_ts=I, last_good_id=I, next_id=I, instrument=I)
-TimerType, _timer = _seen("Timer", tag=I, time_us=I)
+QuoteType, _quote = _seen(
+    "Quote",
+    ts=INT,
+    exch_ts=INT,
+    seq=INT,
+    instrument=INT,
+    bid_ticks=INT,
+    bid_lots=INT,
+    ask_ticks=INT,
+    ask_lots=INT,
+    handle_=INT,
+)
+FundingType, _funding = _seen("Funding", ts=INT, exch_ts=INT, next_us=INT, rate=FLOAT, instrument=INT)
+GapType, _gap = _seen("Gap", ts=INT, exch_ts=INT, last_good_id=INT, next_id=INT, instrument=INT)
+TimerType, _timer = _seen("Timer", tag=INT, time_us=INT)
 OrderType, _order = _seen(
-    "Order", id=I, instrument=I, side=I, ticks=I, lots=I, leaves=I, filled=I, pending=B, tag=I, status_=I, reason_=I
+    "Order",
+    id=INT,
+    instrument=INT,
+    side=INT,
+    ticks=INT,
+    lots=INT,
+    leaves=INT,
+    filled=INT,
+    pending=BOOL,
+    tag=INT,
+    status_=INT,
+    reason_=INT,
 )
 FillType, _fill = _seen(
-    "Fill", order_id=I, instrument=I, side=I, ticks=I, lots=I, maker=B, fee=F, exch_ts=I, handle_=I
+    "Fill", order_id=INT, instrument=INT, side=INT, ticks=INT, lots=INT, maker=BOOL, fee=FLOAT, exch_ts=INT, handle_=INT
 )
 
 
@@ -122,7 +146,7 @@ def context_of(handle, strategy):
 def order_from(order):
     """Order from its record."""
     return _order((
-        order["id"], order["instrument"], order["side"], order["l_ticks"], order["l_lots"], order["l_leaves"],
+        order["number"], order["instrument"], order["side"], order["l_ticks"], order["l_lots"], order["l_leaves"],
         order["l_filled"], order["pending"] != 0, order["tag"], order["status"], order["reason"],
     ))  # fmt: skip
 
@@ -403,7 +427,7 @@ def _ctx_reason(ctx, code):
 def _python_only(name, hint):
     @overload_attribute(type(ContextType), name)
     def refuse(ctx):
-        raise TypingError(f"ctx.{name} is not there in compiled handlers; {hint}")
+        raise refusal(f"ctx.{name} is not there in compiled handlers; {hint}")
 
 
 for _name in ("instruments", "index"):
@@ -443,6 +467,7 @@ def _given_jitted(value):
     if isinstance(value, (types.NoneType, types.Omitted)) or value is None:
         return lambda value: (False, 0)
     if isinstance(value, types.Optional):
+
         def optional(value):
             if value is None:
                 return False, 0
@@ -452,18 +477,18 @@ def _given_jitted(value):
     return lambda value: (True, np.int64(value))
 
 
-def _code(value):
-    """Code of a time in force or trigger: in jitted code."""
-
-
-def _constant(name, value, known):
-    """Code of a word that is known at compile time; None when it is not."""
+def _word(value, codes, at_run_time):
+    """What gives the code of a word: a constant where it is written in the source, else a look-up."""
     word = value.value if isinstance(value, types.Omitted) else getattr(value, "literal_value", value)
-    if isinstance(word, str):
-        if word not in known:
-            raise TypingError(f"{name}={word!r} is not known; {did_you_mean(word, known)}")
-        return known[word]
-    return None
+    if not isinstance(word, str) or word not in codes:
+        return at_run_time
+    constant = codes[word]
+
+    @kernel(entry=False, inline=True)
+    def answer(word):
+        return constant
+
+    return answer
 
 
 @kernel(entry=False)
@@ -474,9 +499,42 @@ def _tif_code(word):
     raise ConfigError("tif", word, "is not a time in force", "known: GTC, IOC, FOK, GTD")
 
 
+@kernel(entry=False)
+def _trigger_code(word):
+    for k in range(len(TRIGGER_NAMES)):
+        if word == TRIGGER_NAMES[k]:
+            return k
+    raise ConfigError("trigger", word, "is not a trigger", "known: last, mark, touch")
+
+
 def _number_only(name, value):
     if isinstance(value, (types.Float, types.UnicodeType)):
-        raise TypingError(f"{name} must be a whole number; write int(...)")
+        raise refusal(f"{name} must be a whole number; write int(...)")
+
+
+@register_jitable
+def _send(
+    ctx, instrument, side, lots, ticks, post_only, reduce_only, tif, stop_ticks, trail_ticks, trigger, expire_us, tag
+):
+    at = _known(ctx.handle_, instrument)
+    has_ticks, price = _given(ticks)
+    has_stop, stop = _given(stop_ticks)
+    has_trail, trail = _given(trail_ticks)
+    kind = order_kind_jitted(has_ticks, has_stop, has_trail, trail, tif, post_only, expire_us)
+    if kind < 0:
+        raise ConfigError(CONTRADICTIONS[-kind][0], None, CONTRADICTIONS[-kind][1])
+    flags = (POST_ONLY if post_only else 0) | (REDUCE_ONLY if reduce_only else 0)
+    return _submit(
+        ctx, at, np.int64(side), np.int64(kind), np.int64(tif), np.int64(flags), np.int64(lots), price, stop,
+        np.int64(trigger), trail, np.int64(expire_us), np.int64(tag),
+    )  # fmt: skip
+
+
+def _terms(lots, ticks, stop_ticks, trail_ticks, tif, trigger):
+    """Check the types of an order's terms; what gives the codes of its time in force and trigger."""
+    for name, value in (("lots", lots), ("ticks", ticks), ("stop_ticks", stop_ticks), ("trail_ticks", trail_ticks)):
+        _number_only(name, value)
+    return _word(tif, TIF_CODES, _tif_code), _word(trigger, TRIGGER_CODES, _trigger_code)
 
 
 @overload_method(type(ContextType), "send", prefer_literal=True)
@@ -484,67 +542,42 @@ def _ctx_send(
     ctx, instrument, side, lots, ticks=None, post_only=False, reduce_only=False, tif="GTC", stop_ticks=None,
     trail_ticks=None, trigger="last", expire_us=0, tag=0,
 ):  # fmt: skip
-    tif_constant, trigger_code = _constant("tif", tif, TIF_CODES), _constant("trigger", trigger, TRIGGER_CODES)
-    if trigger_code is None:
-        raise TypingError("trigger must be written as a literal: 'last', 'mark' or 'touch'")
-    for name, value in (("lots", lots), ("ticks", ticks), ("stop_ticks", stop_ticks), ("trail_ticks", trail_ticks)):
-        _number_only(name, value)
-    if tif_constant is not None:
-        tif_of = _always(tif_constant)
-    else:
-        tif_of = _tif_code
+    tif_of, trigger_of = _terms(lots, ticks, stop_ticks, trail_ticks, tif, trigger)
 
     def send(
         ctx, instrument, side, lots, ticks=None, post_only=False, reduce_only=False, tif="GTC", stop_ticks=None,
         trail_ticks=None, trigger="last", expire_us=0, tag=0,
     ):  # fmt: skip
-        at = _known(ctx.handle_, instrument)
-        has_ticks, price = _given(ticks)
-        has_stop, stop = _given(stop_ticks)
-        has_trail, trail = _given(trail_ticks)
-        code = tif_of(tif)
-        kind = order_kind_jitted(has_ticks, has_stop, has_trail, trail, code, post_only, expire_us)
-        if kind < 0:
-            raise ConfigError(CONTRADICTIONS[-kind][0], None, CONTRADICTIONS[-kind][1])
-        flags = (POST_ONLY if post_only else 0) | (REDUCE_ONLY if reduce_only else 0)
-        return _submit(
-            ctx, at, np.int64(side), np.int64(kind), np.int64(code), np.int64(flags), np.int64(lots), price, stop,
-            np.int64(trigger_code), trail, np.int64(expire_us), np.int64(tag),
+        return _send(
+            ctx, instrument, side, lots, ticks, post_only, reduce_only, tif_of(tif), stop_ticks, trail_ticks,
+            trigger_of(trigger), expire_us, tag,
         )  # fmt: skip
 
     return send
 
 
-def _always(constant):
-    """A kernel that answers one number."""
-
-    @kernel(entry=False, inline=True)
-    def answer(word):
-        return constant
-
-    return answer
-
-
-def _side(name, sign):
+def _one_side(name, side):
     @overload_method(type(ContextType), name, prefer_literal=True)
     def order(
         ctx, instrument, lots, ticks=None, post_only=False, reduce_only=False, tif="GTC", stop_ticks=None,
         trail_ticks=None, trigger="last", expire_us=0, tag=0,
     ):  # fmt: skip
+        tif_of, trigger_of = _terms(lots, ticks, stop_ticks, trail_ticks, tif, trigger)
+
         def send(
             ctx, instrument, lots, ticks=None, post_only=False, reduce_only=False, tif="GTC", stop_ticks=None,
             trail_ticks=None, trigger="last", expire_us=0, tag=0,
         ):  # fmt: skip
-            return ctx.send(
-                instrument, sign, lots, ticks, post_only, reduce_only, tif, stop_ticks, trail_ticks, trigger,
-                expire_us, tag,
+            return _send(
+                ctx, instrument, side, lots, ticks, post_only, reduce_only, tif_of(tif), stop_ticks, trail_ticks,
+                trigger_of(trigger), expire_us, tag,
             )  # fmt: skip
 
         return send
 
 
-_side("buy", 1)
-_side("sell", -1)
+_one_side("buy", 1)
+_one_side("sell", -1)
 
 
 @overload_method(type(ContextType), "cancel")
@@ -630,7 +663,7 @@ def _ctx_stop(ctx):
 @overload_method(type(ContextType), "record", prefer_literal=True)
 def _ctx_record(ctx, name, value):
     if not isinstance(name, types.StringLiteral):
-        raise TypingError("the name of a recorded value must be a literal string")
+        raise refusal("the name of a recorded value must be a literal string")
     number = record_number(name.literal_value)
 
     def record(ctx, name, value):

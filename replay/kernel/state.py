@@ -29,7 +29,7 @@ def _record(*fields: str) -> np.dtype:
 
 RUN = _record(
     # where the run is
-    "now", "steps_local", "steps_venue", "sequence", "next_id", "stopping", "warm_until",
+    "now", "steps_local", "steps_venue", "sequence", "stopping", "warm_until",
     # what there is
     "sources", "instruments", "strategies", "wanted", "heap_n", "free_item", "free_items", "live_orders",
     "max_probe", "fills_n", "log_n", "equity_n", "free_taken", "taken_n", "sample_us", "retired_n",
@@ -52,7 +52,7 @@ INSTRUMENT = _record(
     "blind_since", "blind_us", "gaps", "cause_seq", "ticks_each:f", "lots_each:f",
 )  # fmt: skip
 
-STRATEGY = _record("wanted", "first_slot", "deposit:f", "liquidations")
+STRATEGY = _record("next_number", "first_slot", "deposit:f", "liquidations")
 
 SLOT = _record(
     "strategy", "instrument",
@@ -74,7 +74,7 @@ ORDER = _record(
     "id", "slot", "instrument", "side", "kind", "tif", "flags", "ticks", "stop_ticks", "trigger", "lots", "leaves",
     "filled", "venue_state", "status", "pending", "front:f", "printed:f", "req_ts", "exch_ts", "expire_us",
     "next", "prev", "next_watch", "prev_watch", "l_ticks", "l_lots", "l_leaves", "l_filled", "reason", "trail",
-    "tag", "accepted_ts", "in_flight", "pending_request", "own_next", "own_prev",
+    "tag", "accepted_ts", "in_flight", "pending_request", "own_next", "own_prev", "number",
 )  # fmt: skip
 
 NODE = _record("time", "key", "item")
@@ -98,6 +98,7 @@ LOG = _record(
 EQUITY = _record("ts", "strategy", "currency", "value:f", "position", "fees:f", "funding:f", "valid")
 
 RECORD = _record("ts", "strategy", "name", "value:f")
+
 
 def record_number(name):
     """The number under which a series of the user's is kept in RECORD rows: the same in every process."""

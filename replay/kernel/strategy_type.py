@@ -14,7 +14,6 @@ import numpy as np
 from llvmlite import ir
 from numba import typeof
 from numba.core import types
-from numba.core.errors import TypingError
 from numba.core.imputils import impl_ret_new_ref
 from numba.core.typing import templates
 from numba.extending import (
@@ -31,7 +30,7 @@ from numba.extending import (
 )
 from numba.np import numpy_support
 
-from replay.kernel.native import array_at, peek, poke
+from replay.kernel.native import array_at, peek, poke, refusal
 
 
 class Field(NamedTuple):
@@ -111,7 +110,7 @@ class StrategyAttributes(templates.AttributeTemplate):
             return _bound(strategy, name)
         if name in strategy.constants:
             return typeof(strategy.constants[name])
-        raise TypingError(f"self.{name} is not known when compiling; declare it in the class: {name}: int = 0")
+        raise refusal(f"self.{name} is not known when compiling; declare it in the class: {name}: int = 0")
 
 
 def _bound(strategy, name):
@@ -172,7 +171,11 @@ def _get(context, builder, kind, value, name):
 def _set(context, builder, sig, args, name):
     kind = sig.args[0]
     target, value = args
+    if name not in kind.fields:
+        raise refusal(f"self.{name} is a constant of the class; annotate it to make it state")
     field = kind.fields[name]
+    if field.shape or isinstance(field.kind, WindowType):
+        raise refusal(f"self.{name} cannot be replaced; write self.{name}[:] = ... to change its values")
     if field.kind == types.boolean:
         address = builder.add(target, ir.Constant(ir.IntType(64), field.offset))
         byte = builder.inttoptr(address, ir.IntType(8).as_pointer())
@@ -225,7 +228,7 @@ def _window_len(window):
 @overload_method(WindowType, "push")
 def _window_push(window, value):
     if isinstance(value, types.Float) and isinstance(window.dtype, types.Integer):
-        raise TypingError("a Window of int takes whole numbers; write int(...)")
+        raise refusal("a Window of int takes whole numbers; write int(...)")
 
     def push(window, value):
         data, count = _data(window), window.count

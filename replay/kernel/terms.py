@@ -22,9 +22,10 @@ from replay.kernel.codes import (
 )
 from replay.kernel.jit import kernel
 
-TIF_NAMES = ("GTC", "IOC", "FOK", "GTD")
 TIF_CODES = {"GTC": GTC, "IOC": IOC, "FOK": FOK, "GTD": GTD}
 TRIGGER_CODES = {"last": TRIGGER_LAST, "mark": TRIGGER_MARK, "touch": TRIGGER_TOUCH}
+TIF_NAMES, TRIGGER_NAMES = tuple(TIF_CODES), tuple(TRIGGER_CODES)
+"""In the order of their codes."""
 
 CONTRADICTIONS = (
     ("", ""),

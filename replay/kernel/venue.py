@@ -162,7 +162,7 @@ def liquidate(arena, slot_index):
     """Close the position at the venue's book with a market order of the simulation itself."""
     st = open_state(arena)
     slot = st.slots[slot_index]
-    at = new_order(st.run, st.orders)
+    at = new_order(st.run, st.strategies, st.orders, slot["strategy"])
     if at < 0:
         return
     order = st.orders[at]

@@ -28,7 +28,7 @@ POOL = 32
 def add(arena, slot, instrument, side, ticks):
     """A new order of that slot; its place, or -1."""
     state = open_state(arena)
-    at = orders.new_order(state.run, state.orders)
+    at = orders.new_order(state.run, state.strategies, state.orders, state.slots[slot]["strategy"])
     if at >= 0:
         order = state.orders[at]
         order["slot"], order["instrument"], order["side"], order["ticks"] = slot, instrument, side, ticks
