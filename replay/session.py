@@ -37,6 +37,7 @@ from replay.kernel.book import grow_book, make_books
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
+from replay.kernel.requests import set_timer
 from replay.kernel.state import EQUITY, EVENT, FILL, LOG, Arena
 from replay.models import (
     write_fees,
@@ -47,7 +48,7 @@ from replay.models import (
 )
 from replay.results import Result
 from replay.strategy import Strategy
-from replay.units import INT64_MAX, SCALE
+from replay.units import INT64_MAX, SCALE, iso_from_us
 
 if TYPE_CHECKING:
     from replay.engine import Replay
@@ -64,6 +65,15 @@ _HANDLER_BITS = {
     "on_order": codes.ON_ORDER,
     "on_fill": codes.ON_FILL,
 }
+
+
+def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
+    """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
+    for batch in batches:
+        if len(batch) and batch["ts"][-1] > end_us:
+            yield batch[: np.searchsorted(batch["ts"], end_us, "right")]
+            return
+        yield batch
 
 
 class Session:
@@ -105,7 +115,9 @@ class Session:
         self.books = [Book(self, i, grid) for i, grid in enumerate(self._grids)]
         self.contexts = [Context(self, k) for k in range(len(strategies))]
         self._bind()
-        self._iterators: list[Iterator[np.ndarray] | None] = [s.batches(replay.batch_rows) for s in replay.sources]
+        self._iterators: list[Iterator[np.ndarray] | None] = [
+            _until(s.batches(replay.batch_rows), replay.end_us) for s in replay.sources
+        ]
         self._bound = {
             bit: [(getattr(s, handler), self.contexts[k], k) for k, s in enumerate(strategies) if s.overrides(handler)]
             for handler, bit in _HANDLER_BITS.items()
@@ -155,6 +167,7 @@ class Session:
         run = arena["run"][0]
         run["sources"], run["instruments"], run["strategies"], run["next_id"] = n_sources, n_i, n_s, 1
         run["sample_us"], run["end_us"] = replay.sample_us, INT64_MAX - 1
+        run["warm_until"] = INT64_MAX  # until `_start` says when
         run["margin_used"] = int(any(m is not None for m in replay.models["margin"]))
         run["wanted"] = sum(
             bit for handler, bit in _HANDLER_BITS.items() if any(s.overrides(handler) for s in self.strategies)
@@ -340,7 +353,13 @@ class Session:
                 window = arena["rows"][int(record["row0"]) : int(record["row0"] + record["local_end"])]
                 heads += [int(window["ts"][0]), int(window["exch_ts"].min())]
         run = arena["run"][0]
+        if not heads and self.replay.end_us < INT64_MAX:
+            raise ConfigError("end", iso_from_us(self.replay.end_us), "lies before the first event")
         run["now"] = min(heads, default=0)
+        if self.replay.start_us > run["now"]:
+            self._skip_to(self.replay.start_us)
+            arena = self.arena
+            run = arena["run"][0]
         run["warm_until"] = run["now"] + self.replay.warm_up_us
         self.first_us = int(run["now"])
         first = -(-self.first_us // self.replay.sample_us) * self.replay.sample_us
@@ -348,6 +367,34 @@ class Session:
         arena["items"][item]["kind"] = codes.DO_SAMPLE
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
+
+    def _skip_to(self, start_us: int) -> None:
+        """Replay everything before `start_us` for the books' sake: a timer that no strategy hears ends it.
+
+        The gaps of that time are not the run's.
+        """
+        arena = self.arena
+        wanted = int(arena["run"][0]["wanted"])
+        arena["run"][0]["wanted"] = codes.ON_TIMER
+        set_timer(self.bytes, 0, start_us - 1, 0, 0)
+        while (code := advance(self.bytes)) != codes.CALLBACK:
+            if code == codes.NEED_DATA:
+                self._feed(int(self.arena["run"][0]["out_source"]))
+            elif code == codes.FLUSH:
+                self.make_room()
+            elif code == codes.NEED_ROOM:
+                self._room()
+            elif code == codes.DONE:
+                break
+            else:
+                raise KernelError(code, "advance")
+        arena = self.arena
+        last_us = int(arena["run"][0]["end_us"])
+        if last_us < start_us:
+            raise ConfigError("start", iso_from_us(start_us), f"lies after the last event, {iso_from_us(last_us)}")
+        arena["run"][0]["wanted"], arena["run"][0]["now"] = wanted, start_us
+        arena["instruments"]["gaps"] = arena["instruments"]["blind_us"] = 0
+        arena["instruments"]["blind_since"] = start_us
 
     def step(self) -> bool:
         """Go on to the next callback and make it; False when the run is over."""
