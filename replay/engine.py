@@ -129,6 +129,14 @@ class Replay:
             "borrow": self._each("borrow", borrow, False),
             "min_notional": self._each("min_notional", min_notional, 0.0),
         }
+        for option in self.instruments:
+            if option.underlying and option.underlying not in [other.name for other in self.instruments]:
+                raise ConfigError(
+                    f"{option.name}.underlying",
+                    option.underlying,
+                    "is not in this run",
+                    "add its recording: its mark settles",
+                )
         self.deposit = float(deposit)
         for name, value, low in (
             ("warm_up_us", warm_up_us, 0),

@@ -30,9 +30,10 @@ from replay.context import (
     _Grid,
 )
 from replay.errors import ConfigError, KernelError, ReplayError, StrategyError
+from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.advance import advance
-from replay.kernel.agenda import PHASE_TIMER, agenda_extend, agenda_push, agenda_reset
+from replay.kernel.agenda import PHASE_TIMER, PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
 from replay.kernel.book import grow_book, make_books
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
@@ -40,6 +41,9 @@ from replay.kernel.orders import BOOKS_EACH, RESERVED
 from replay.kernel.requests import set_timer
 from replay.kernel.state import EQUITY, EVENT, FILL, LOG, Arena
 from replay.models import (
+    fee_currency,
+    fee_unit,
+    write_fee_unit,
     write_fees,
     write_latency,
     write_margin,
@@ -53,7 +57,7 @@ from replay.units import INT64_MAX, SCALE, iso_from_us
 if TYPE_CHECKING:
     from replay.engine import Replay
 
-_PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE}
+_PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE, "option": codes.OPTION}
 _HANDLER_BITS = {
     "on_book": codes.ON_BOOK,
     "on_quote": codes.ON_QUOTE,
@@ -65,6 +69,13 @@ _HANDLER_BITS = {
     "on_order": codes.ON_ORDER,
     "on_fill": codes.ON_FILL,
 }
+
+
+def _scaled(instrument: Instrument, name: str) -> int:
+    scaled = getattr(instrument, name) * SCALE
+    if scaled != int(scaled):
+        raise ConfigError(f"{instrument.name}.{name}", getattr(instrument, name), "is finer than 1e-8")
+    return int(scaled)
 
 
 def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
@@ -109,6 +120,11 @@ class Session:
         self._rows_read = 0
         self._started = self._over = False
         self.refusals: dict[str, int] = {}
+        self.fee_currencies = [
+            fee_currency(fees, instrument) for fees, instrument in zip(replay.models["fees"], self.instruments)
+        ]
+        settled = [instrument.settle for instrument in self.instruments]
+        self.currencies = list(dict.fromkeys([*settled, *self.fee_currencies]))
         self.arena = self._make_arena()
         self.bytes = self.arena.bytes
         self.ints = self.arena.ints
@@ -133,23 +149,26 @@ class Session:
         counts = {
             "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
             "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
-            "equity": 8192 * n_i, "taken": 1024, "tables": 1, "retired": 64, "books": len(books), "cells": len(cells),
+            "equity": 8192 * len(self.currencies), "taken": 1024, "tables": 1, "retired": 64,
+            "books": len(books), "cells": len(cells),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
         }  # fmt: skip
         arena = Arena(counts)
         arena["books"][:], arena["cells"][:] = books, cells
         tables: list[tuple[int, int]] = []
-        currencies = list(dict.fromkeys(i.settle for i in self.instruments))
-        for record, instrument in zip(arena["instruments"], self.instruments):
+        for i, (record, instrument) in enumerate(zip(arena["instruments"], self.instruments)):
             record["payoff"] = _PAYOFFS[instrument.payoff]
             record["tick"], record["lot"] = float(instrument.tick), float(instrument.lot)
             record["multiplier"] = float(instrument.multiplier)
-            scaled = instrument.tick * SCALE
-            if scaled != int(scaled):
-                raise ConfigError(f"{instrument.name}.tick", instrument.tick, "is finer than 1e-8")
-            record["tick_scaled"] = int(scaled)
-            record["currency"] = currencies.index(instrument.settle)
+            record["tick_scaled"] = _scaled(instrument, "tick")
+            record["currency"] = self.currencies.index(instrument.settle)
+            record["fee_currency"] = self.currencies.index(self.fee_currencies[i])
+            write_fee_unit(record, instrument, replay.models["fees"][i])
+            if instrument.payoff == "option":
+                record["right"] = 1 if instrument.right == "call" else -1
+                record["strike"] = _scaled(instrument, "strike")
+                record["underlying"] = [other.name for other in self.instruments].index(instrument.underlying)
             record["watch_head"] = -1
         for k in range(n_s):
             strategy = arena["strategies"][k]
@@ -166,8 +185,7 @@ class Session:
                 write_margin(slot, replay.models["margin"][i])
         run = arena["run"][0]
         run["sources"], run["instruments"], run["strategies"], run["next_id"] = n_sources, n_i, n_s, 1
-        run["sample_us"], run["end_us"] = replay.sample_us, INT64_MAX - 1
-        run["warm_until"] = INT64_MAX  # until `_start` says when
+        run["sample_us"], run["end_us"], run["currencies"] = replay.sample_us, INT64_MAX - 1, len(self.currencies)
         run["margin_used"] = int(any(m is not None for m in replay.models["margin"]))
         run["wanted"] = sum(
             bit for handler, bit in _HANDLER_BITS.items() if any(s.overrides(handler) for s in self.strategies)
@@ -183,6 +201,10 @@ class Session:
         free["next"] = np.arange(1, len(free) + 1)
         free["next"][-1] = -1
         agenda_reset(arena["run"], arena["items"])
+        for i, instrument in enumerate(self.instruments):
+            if instrument.payoff == "option":
+                item = agenda_push(arena["run"], arena["heap"], arena["items"], instrument.expiry_us, PHASE_VENUE)
+                arena["items"][item]["kind"], arena["items"][item]["order"] = codes.DO_EXPIRY, i
         return arena
 
     def _bind(self) -> None:
@@ -212,10 +234,9 @@ class Session:
         items = len(arena["items"])
         used = items - int(run["free_items"])
         wanted = max(items, 2 * (used + need))
-        n_i = len(self.instruments)
         arena.resize(
             items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
-            equity=max(len(arena["equity"]), 2 * n_i * (need + len(self.strategies))),
+            equity=max(len(arena["equity"]), 2 * len(self.currencies) * (need + len(self.strategies))),
         )  # fmt: skip
         agenda_extend(arena["run"], arena["items"], items)
         self._bind()
@@ -522,24 +543,30 @@ class Session:
     # ------------------------------------------------------------------------------------------------------ results
 
     def money(self, slot_index: int, prefix: str, mark: float) -> dict[str, float]:
-        """Value, fees, funding and equity of a slot at `mark` (price), venue side (`prefix` "") or local ("l_")."""
+        """Value, fees, funding and equity of a slot at `mark` (price), venue side (`prefix` "") or local ("l_").
+
+        Fees are in the fee currency; equity is in the settlement currency, less the fees that are owed in it.
+        """
         slot = self.arena["slots"][slot_index]
-        instrument = self.instruments[int(slot["instrument"])]
+        i = int(slot["instrument"])
+        instrument = self.instruments[i]
         fees = float(slot[f"{prefix}fee_f"])
+        settled = whole(slot[f"{prefix}settled_hi"], slot[f"{prefix}settled_lo"])
         funding = float(slot[f"{prefix}funding_f"])
         exact_fees = whole(slot[f"{prefix}fee_hi"], slot[f"{prefix}fee_lo"])
         exact_funding = whole(slot[f"{prefix}funding_hi"], slot[f"{prefix}funding_lo"])
         unit = instrument.lot * instrument.multiplier
-        fees += float(exact_fees * unit * instrument.tick / SCALE)
+        fees += float(exact_fees * fee_unit(instrument, self.replay.models["fees"][i]) / SCALE)
         funding += float(exact_funding * unit / SCALE**2)
         position = int(slot[f"{prefix}position"])
         if instrument.payoff == "inverse":
             held = position / (mark / float(instrument.tick)) if position else 0.0
             value = (float(slot[f"{prefix}cash_f"]) - held) * float(unit / instrument.tick)
         else:
-            cash = float(int(slot[f"{prefix}cash"]) * unit * instrument.tick)
+            cash = float(int(slot[f"{prefix}cash"]) * unit * instrument.tick + settled * unit / SCALE)
             value = cash + (position * float(unit) * mark if position else 0.0)
-        return {"value": value, "fees": fees, "funding": funding, "equity": value - fees - funding}
+        owed = fees if self.fee_currencies[i] == instrument.settle else 0.0
+        return {"value": value, "fees": fees, "funding": funding, "equity": value - owed - funding}
 
     def results(self) -> list[Result]:
         """One Result per strategy, in order of registration."""

@@ -44,8 +44,8 @@ def venue_message(arena, at):
         if st.run[0]["live_orders"] > 0:
             printed(arena, instrument, int(row["side"]), row["price"], row["qty"])
             check_stops(arena, instrument, TRIGGER_LAST)
-            if inst["mark_fed"] == 0:
-                check_stops(arena, instrument, TRIGGER_MARK)
+        if inst["mark_fed"] == 0:
+            mark_moved(arena, instrument)
     elif kind == MARK:
         inst["mark"] = row["value"]
         inst["mark_fed"] = 1
@@ -116,8 +116,8 @@ def venue_book_message(arena, at, instrument, inst):
             touch_moved(arena, instrument, -1)
         if inst["watch_head"] >= 0:
             check_stops(arena, instrument, TRIGGER_TOUCH)
-            if inst["mark_fed"] == 0:
-                check_stops(arena, instrument, TRIGGER_MARK)
+        if inst["mark_fed"] == 0:
+            mark_moved(arena, instrument)
     return GO_ON
 
 
