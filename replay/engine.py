@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, Union, overload
 
@@ -29,7 +30,7 @@ from replay.results import Result
 from replay.session import Session
 from replay.sources import BATCH_ROWS, ArraySource, Source, find_adapter
 from replay.strategy import Strategy
-from replay.units import US_PER_S
+from replay.units import INT64_MAX, INT64_MIN, US_PER_S, us_from_time
 
 T = TypeVar("T")
 PerInstrument = Union[T, Mapping[str, T]]  # noqa: UP007 (mypy wants the old spelling of a generic alias)
@@ -40,6 +41,9 @@ _SELF_TRADE = {"cancel-newest": codes.SELF_CANCEL_NEWEST, "cancel-oldest": codes
 _EXECUTIONS = {"full": codes.EXECUTION_FULL, "partial": codes.EXECUTION_PARTIAL}
 _ON_GAP = {"reject": 0, "hold": 1}
 
+Time = int | str | datetime
+"""Whole µs since the epoch, ISO text with a zone (`2024-08-08T23:54:15Z`), or a datetime with one."""
+
 Progress = Callable[[int, int, int], None]
 """Called after each batch with (rows read, simulated time µs, fills so far)."""
 
@@ -48,6 +52,13 @@ def _choice(name: str, value: str, known: Mapping[str, int]) -> int:
     if value not in known:
         raise ConfigError(name, value, "is not known", did_you_mean(str(value), known))
     return known[value]
+
+
+def _moment(name: str, time: Time) -> int:
+    try:
+        return us_from_time(time)
+    except ValueError as error:
+        raise ConfigError(name, time, str(error)) from None
 
 
 class Replay:
@@ -62,7 +73,10 @@ class Replay:
     the level (default: with "partial").  `self_trade` is "cancel-newest" (default with "partial"), "cancel-oldest" or
     "allow" (default with "full").  `on_gap` rejects or holds new orders while a book is invalid.  `borrow` lets a spot
     account sell what it does not hold.  `deposit` is the account's money for margin, in each settlement currency.
-    `warm_up_us` refuses orders for that long.  `sample_us` is the grid of the equity curve.
+    `start` and `end` cut a piece out of a recording: what was received before `start` only rebuilds the books (no
+    handler, no sample of equity), `on_start` is called at `start` and sees them; what was received after `end` is not
+    read.  None means the recording's own first and last event.  `warm_up_us` refuses orders for that long from there.
+    `sample_us` is the grid of the equity curve.
 
     Raises ConfigError for anything unknown, contradictory or out of range.
     """
@@ -84,6 +98,8 @@ class Replay:
         borrow: PerInstrument[bool] = False,
         min_notional: PerInstrument[float] = 0.0,
         deposit: float = 0.0,
+        start: Time | None = None,
+        end: Time | None = None,
         warm_up_us: int = 0,
         sample_us: int = US_PER_S,
         batch_rows: int = BATCH_ROWS,
@@ -113,6 +129,14 @@ class Replay:
             "borrow": self._each("borrow", borrow, False),
             "min_notional": self._each("min_notional", min_notional, 0.0),
         }
+        for option in self.instruments:
+            if option.underlying and option.underlying not in [other.name for other in self.instruments]:
+                raise ConfigError(
+                    f"{option.name}.underlying",
+                    option.underlying,
+                    "is not in this run",
+                    "add its recording: its mark settles",
+                )
         self.deposit = float(deposit)
         for name, value, low in (
             ("warm_up_us", warm_up_us, 0),
@@ -122,6 +146,10 @@ class Replay:
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise ConfigError(name, value, f"must be a whole number of at least {low}")
         self.warm_up_us, self.sample_us, self.batch_rows = warm_up_us, sample_us, batch_rows
+        self.start_us = INT64_MIN if start is None else _moment("start", start)
+        self.end_us = INT64_MAX if end is None else _moment("end", end)
+        if self.start_us > self.end_us:
+            raise ConfigError("start", start, f"is after end={end!r}")
         self.progress = progress
         self.slot_template(0)
 
@@ -175,7 +203,9 @@ class Replay:
         per = {
             name: {i.name: repr(v) for i, v in zip(self.instruments, values)} for name, values in self.models.items()
         }
-        return {**per, "deposit": self.deposit, "warm_up_us": self.warm_up_us, "sample_us": self.sample_us}
+        piece = {"start_us": self.start_us, "end_us": self.end_us}
+        bounds = {name: None if abs(us) >= INT64_MAX else us for name, us in piece.items()}
+        return {**per, **bounds, "deposit": self.deposit, "warm_up_us": self.warm_up_us, "sample_us": self.sample_us}
 
     def session(self, strategies: Strategy | Sequence[Strategy], mode: str = "interpreted") -> Session:
         """A run that is stepped by hand: `while session.step(): …`, then `session.results()`."""

@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 
 from replay.errors import ConfigError
+from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.hooks import ARGUMENTS, hook_address
 from replay.units import SCALE, decimal_from_rate
@@ -316,7 +318,38 @@ class UserFees:
         _compiles("UserFees.function", self.function)
 
 
-Fees = MakerTaker | TieredFees | PerContractFees | FlatFees | UserFees
+@dataclass(frozen=True, slots=True)
+class FeesIn:
+    """Fees that are owed in another currency than the instrument's own; profit is then before fees.
+
+    Rates are converted at `price`, what one unit of `currency` costs in the settlement currency, fixed for the run
+    (a discount token).  Without a price they are taken of the size that was traded instead of its notional, as spot
+    venues do that charge the asset itself.  Amounts (per contract, per fill, your own) are amounts of `currency`.
+    """
+
+    fees: MakerTaker | TieredFees | PerContractFees | FlatFees | UserFees
+    currency: str
+    price: str | Decimal | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.fees, (MakerTaker, TieredFees, PerContractFees, FlatFees, UserFees)):
+            raise ConfigError("FeesIn.fees", self.fees, "is not a model of fees")
+        if not isinstance(self.currency, str) or not self.currency:
+            raise ConfigError("FeesIn.currency", self.currency, "must name a currency")
+        if self.price is None:
+            return
+        if not self.rates:
+            raise ConfigError("FeesIn.price", self.price, "does nothing", "amounts are in the fee currency already")
+        if not isinstance(self.price, (str, Decimal)) or _scaled("FeesIn.price", self.price, "0", "1000000000") == 0:
+            raise ConfigError("FeesIn.price", self.price, "must be a positive decimal, as text or Decimal")
+
+    @property
+    def rates(self) -> bool:
+        """Whether the fees are rates, not amounts."""
+        return isinstance(self.fees, (MakerTaker, TieredFees))
+
+
+Fees = MakerTaker | TieredFees | PerContractFees | FlatFees | UserFees | FeesIn
 
 
 # ------------------------------------------------------------------------------------------------------------- margin
@@ -397,8 +430,45 @@ def write_slippage(slot: np.void, model: Slippage) -> None:
         slot["slippage_kind"] = codes.SLIPPAGE_NONE
 
 
+def fee_currency(model: Fees, instrument: Instrument) -> str:
+    """The currency in which the instrument's fees are owed."""
+    return model.currency if isinstance(model, FeesIn) else instrument.settle
+
+
+def fee_on_size(model: Fees) -> bool:
+    """Whether rates are taken of the size, in the traded asset."""
+    return isinstance(model, FeesIn) and model.rates and model.price is None
+
+
+def fee_unit(instrument: Instrument, model: Fees) -> Fraction:
+    """Exact amount of the fee currency that SCALE units of the integer part of a fee stand for."""
+    unit = Fraction(instrument.lot) * Fraction(instrument.multiplier)
+    if fee_on_size(model):
+        return unit
+    price = model.price if isinstance(model, FeesIn) else None
+    return unit * Fraction(instrument.tick) / Fraction(price or 1)
+
+
+def write_fee_unit(record: np.void, instrument: Instrument, model: Fees) -> None:
+    """Enter into an instrument record what its fees are taken of and counted in.
+
+    Raises ConfigError when they are to be taken of an inverse contract's size, which is no amount of coin.
+    """
+    price = model.price if isinstance(model, FeesIn) else None
+    record["fee_on_size"], record["fee_factor"] = int(fee_on_size(model)), 1 / float(price or 1)
+    if fee_on_size(model) and instrument.payoff == "inverse":
+        raise ConfigError(f"{instrument.name}.fees", model, "needs a price", "an inverse contract's size is in quote")
+    if fee_on_size(model):
+        record["fee_unit"] = float(instrument.lot) * float(instrument.multiplier)
+    else:
+        notional = float(instrument.lot) * float(instrument.multiplier) * float(instrument.tick)
+        record["fee_unit"] = notional * record["fee_factor"]
+
+
 def write_fees(slot: np.void, model: Fees, tables: list[tuple[int, int]]) -> None:
     """Enter a fee model into a slot record; tier rows are appended to `tables`."""
+    if isinstance(model, FeesIn):
+        model = model.fees
     if isinstance(model, MakerTaker):
         slot["fee_kind"] = codes.FEE_RATES
         slot["maker"] = _scaled("maker", model.maker, "-0.1", "0.1")

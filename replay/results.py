@@ -38,7 +38,9 @@ class InstrumentResult:
 
     `position` lots at average `entry` price (0 when flat); `pnl` = value of cash and position at `mark`, before `fees`
     and `funding` (paid is positive), split into `realised` and `unrealised`; `net` = pnl - fees - funding; all in
-    `currency`.  `turnover` is the traded value.  `blind_us` is the time during
+    `currency`.  Fees are owed in `fee_currency`; when that is another one, `net` is before them.  `expired` lots of an
+    option were settled with the underlying at `settled_at` (0: not expired, or expired without a mark, which leaves the
+    position).  `turnover` is the traded value.  `blind_us` is the time during
     which the book was invalid after it had been valid, `mark_source` feed, mid, last or none.
     """
 
@@ -63,6 +65,9 @@ class InstrumentResult:
     refused: int
     blind_us: int
     gaps: int
+    fee_currency: str
+    expired: int
+    settled_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,8 @@ class Result:
         out: dict[str, float] = {}
         for part in self.summary_by_instrument:
             out[part.currency] = out.get(part.currency, 0.0) + part.net
+            if part.fee_currency != part.currency:
+                out[part.fee_currency] = out.get(part.fee_currency, 0.0) - part.fees
         return out
 
     @property
@@ -211,6 +218,7 @@ class Result:
                     "cause_id": int(row["cause_seq"]),
                     "queue_front": float(row["front"]),
                     "fee": float(row["fee"]),
+                    "fee_currency": self.summary_by_instrument[int(row["instrument"])].fee_currency,
                     "slippage_ticks": int(row["slippage_ticks"]),
                     "position": plain(instrument.size(int(row["position"]))),
                 }
@@ -239,6 +247,12 @@ class Result:
         for part in self.summary_by_instrument:
             if part.position:
                 lines.append(f"{part.name}: position valued at {part.mark:,.8g} ({part.mark_source})")
+            if part.fee_currency != part.currency:
+                lines.append(f"{part.name}: fees are in {part.fee_currency}, net is before them")
+            if part.expired:
+                lines.append(
+                    f"{part.name}: {part.expired:+,} lots settled with the underlying at {part.settled_at:,.8g}"
+                )
             if part.blind_us:
                 lines.append(f"{part.name}: blind for {part.blind_us / US_PER_S:,.3f} s in {part.gaps} gaps")
         if self.refusals:
@@ -288,14 +302,14 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
     mark = scaled / SCALE
     two_sided = record["venue_valid"] and book["bid_lots"] > 0 and book["ask_lots"] > 0
     source = "feed" if record["mark_fed"] else "mid" if two_sided else "last" if scaled else "none"
-    money = session.money(slot_index, "", mark)
+    money = session.money(slot_index, mark)
     mine = fills[fills["instrument"] == i]
     unit = instrument.lot * instrument.multiplier
     if instrument.payoff == "inverse":
         turnover = float(slot["turnover_f"]) * float(unit / instrument.tick)
     else:
         turnover = float(int(slot["turnover"]) * unit * instrument.tick)
-    entry = average_entry(mine, instrument)
+    entry = average_entry(mine, instrument) if slot["position"] else 0.0
     unrealised = 0.0
     if slot["position"] and instrument.payoff == "inverse":
         unrealised = int(slot["position"]) * float(unit) * (1 / entry - 1 / mark)
@@ -326,4 +340,7 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
         refused=int(slot["refused"]),
         blind_us=blind,
         gaps=int(record["gaps"]),
+        fee_currency=session.fee_currencies[i],
+        expired=int(slot["expired_lots"]),
+        settled_at=int(record["settled_at"]) / SCALE,
     )

@@ -31,16 +31,20 @@ from replay.context import (
     _Grid,
 )
 from replay.errors import CompileError, ConfigError, KernelError, ReplayError, StrategyError, did_you_mean
+from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.advance import advance
-from replay.kernel.agenda import PHASE_TIMER, agenda_extend, agenda_push, agenda_reset
+from replay.kernel.agenda import PHASE_TIMER, PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
 from replay.kernel.book import grow_book, make_books
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
-from replay.kernel.requests import REASON_WORDS
+from replay.kernel.requests import REASON_WORDS, set_timer
 from replay.kernel.state import EQUITY, EVENT, FILL, LOG, RECORD, Arena, record_number
 from replay.models import (
+    fee_currency,
+    fee_unit,
+    write_fee_unit,
     write_fees,
     write_latency,
     write_margin,
@@ -49,14 +53,14 @@ from replay.models import (
 )
 from replay.results import Result
 from replay.strategy import Strategy
-from replay.units import INT64_MAX, SCALE
+from replay.units import INT64_MAX, SCALE, iso_from_us
 
 if TYPE_CHECKING:
     from replay.engine import Replay
 
 MODES = ("interpreted", "compiled", "auto")
 
-_PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE}
+_PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE, "option": codes.OPTION}
 _HANDLER_BITS = {
     "on_book": codes.ON_BOOK,
     "on_quote": codes.ON_QUOTE,
@@ -68,6 +72,22 @@ _HANDLER_BITS = {
     "on_order": codes.ON_ORDER,
     "on_fill": codes.ON_FILL,
 }
+
+
+def _scaled(instrument: Instrument, name: str) -> int:
+    scaled = getattr(instrument, name) * SCALE
+    if scaled != int(scaled):
+        raise ConfigError(f"{instrument.name}.{name}", getattr(instrument, name), "is finer than 1e-8")
+    return int(scaled)
+
+
+def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
+    """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
+    for batch in batches:
+        if len(batch) and batch["ts"][-1] > end_us:
+            yield batch[: np.searchsorted(batch["ts"], end_us, "right")]
+            return
+        yield batch
 
 
 class Session:
@@ -106,6 +126,11 @@ class Session:
         self._started = self._over = False
         self.names: dict[int, str] = {record_number(word): word for plan, _ in compiled for word in plan.words}
         self._machine: Machine | None = None
+        self.fee_currencies = [
+            fee_currency(fees, instrument) for fees, instrument in zip(replay.models["fees"], self.instruments)
+        ]
+        settled = [instrument.settle for instrument in self.instruments]
+        self.currencies = list(dict.fromkeys([*settled, *self.fee_currencies]))
         self.arena = self._make_arena()
         self.bytes = self.arena.bytes
         self.ints = self.arena.ints
@@ -114,7 +139,9 @@ class Session:
         if compiled:
             self._machine = Machine(self, compiled)
         self._bind()
-        self._iterators: list[Iterator[np.ndarray] | None] = [s.batches(replay.batch_rows) for s in replay.sources]
+        self._iterators: list[Iterator[np.ndarray] | None] = [
+            _until(s.batches(replay.batch_rows), replay.end_us) for s in replay.sources
+        ]
         self._bound = {
             bit: [(getattr(s, handler), self.contexts[k], k) for k, s in enumerate(strategies) if s.overrides(handler)]
             for handler, bit in _HANDLER_BITS.items()
@@ -130,7 +157,8 @@ class Session:
         counts = {
             "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
             "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
-            "equity": 8192 * n_i, "taken": 1024, "tables": 1, "retired": 64, "books": len(books), "cells": len(cells),
+            "equity": 8192 * len(self.currencies), "taken": 1024, "tables": 1, "retired": 64,
+            "books": len(books), "cells": len(cells),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
             "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
@@ -138,17 +166,19 @@ class Session:
         arena = Arena(counts)
         arena["books"][:], arena["cells"][:] = books, cells
         tables: list[tuple[int, int]] = []
-        currencies = list(dict.fromkeys(i.settle for i in self.instruments))
-        for record, instrument, grid in zip(arena["instruments"], self.instruments, self._grids):
+        for i, (record, instrument) in enumerate(zip(arena["instruments"], self.instruments)):
             record["payoff"] = _PAYOFFS[instrument.payoff]
             record["tick"], record["lot"] = float(instrument.tick), float(instrument.lot)
             record["multiplier"] = float(instrument.multiplier)
-            scaled = instrument.tick * SCALE
-            if scaled != int(scaled):
-                raise ConfigError(f"{instrument.name}.tick", instrument.tick, "is finer than 1e-8")
-            record["tick_scaled"] = int(scaled)
-            record["ticks_each"], record["lots_each"] = grid.ticks_each, grid.lots_each
-            record["currency"] = currencies.index(instrument.settle)
+            record["tick_scaled"] = _scaled(instrument, "tick")
+            record["ticks_each"], record["lots_each"] = self._grids[i].ticks_each, self._grids[i].lots_each
+            record["currency"] = self.currencies.index(instrument.settle)
+            record["fee_currency"] = self.currencies.index(self.fee_currencies[i])
+            write_fee_unit(record, instrument, replay.models["fees"][i])
+            if instrument.payoff == "option":
+                record["right"] = 1 if instrument.right == "call" else -1
+                record["strike"] = _scaled(instrument, "strike")
+                record["underlying"] = [other.name for other in self.instruments].index(instrument.underlying)
             record["watch_head"] = -1
         for k in range(n_s):
             strategy = arena["strategies"][k]
@@ -165,7 +195,7 @@ class Session:
                 write_margin(slot, replay.models["margin"][i])
         run = arena["run"][0]
         run["sources"], run["instruments"], run["strategies"] = n_sources, n_i, n_s
-        run["sample_us"], run["end_us"] = replay.sample_us, INT64_MAX - 1
+        run["sample_us"], run["end_us"], run["currencies"] = replay.sample_us, INT64_MAX - 1, len(self.currencies)
         run["margin_used"] = int(any(m is not None for m in replay.models["margin"]))
         run["wanted"] = sum(
             bit for handler, bit in _HANDLER_BITS.items() if any(s.overrides(handler) for s in self.strategies)
@@ -181,6 +211,10 @@ class Session:
         free["next"] = np.arange(1, len(free) + 1)
         free["next"][-1] = -1
         agenda_reset(arena["run"], arena["items"])
+        for i, instrument in enumerate(self.instruments):
+            if instrument.payoff == "option":
+                item = agenda_push(arena["run"], arena["heap"], arena["items"], instrument.expiry_us, PHASE_VENUE)
+                arena["items"][item]["kind"], arena["items"][item]["order"] = codes.DO_EXPIRY, i
         return arena
 
     def _bind(self) -> None:
@@ -212,11 +246,10 @@ class Session:
         items = len(arena["items"])
         used = items - int(run["free_items"])
         wanted = max(items, 2 * (used + need))
-        n_i = len(self.instruments)
         arena.resize(
             items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
             records=max(len(arena["records"]), 4096),
-            equity=max(len(arena["equity"]), 2 * n_i * (need + len(self.strategies))),
+            equity=max(len(arena["equity"]), 2 * len(self.currencies) * (need + len(self.strategies))),
         )  # fmt: skip
         agenda_extend(arena["run"], arena["items"], items)
         self._bind()
@@ -366,7 +399,13 @@ class Session:
                 window = arena["rows"][int(record["row0"]) : int(record["row0"] + record["local_end"])]
                 heads += [int(window["ts"][0]), int(window["exch_ts"].min())]
         run = arena["run"][0]
+        if not heads and self.replay.end_us < INT64_MAX:
+            raise ConfigError("end", iso_from_us(self.replay.end_us), "lies before the first event")
         run["now"] = min(heads, default=0)
+        if self.replay.start_us > run["now"]:
+            self._skip_to(self.replay.start_us)
+            arena = self.arena
+            run = arena["run"][0]
         run["warm_until"] = run["now"] + self.replay.warm_up_us
         self.first_us = int(run["now"])
         first = -(-self.first_us // self.replay.sample_us) * self.replay.sample_us
@@ -376,6 +415,34 @@ class Session:
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:
             self._machine.take_in()
+
+    def _skip_to(self, start_us: int) -> None:
+        """Replay everything before `start_us` for the books' sake: a timer that no strategy hears ends it.
+
+        The gaps of that time are not the run's.
+        """
+        arena = self.arena
+        wanted = int(arena["run"][0]["wanted"])
+        arena["run"][0]["wanted"] = codes.ON_TIMER
+        set_timer(self.bytes, 0, start_us - 1, 0, 0)
+        while (code := advance(self.bytes)) != codes.CALLBACK:
+            if code == codes.NEED_DATA:
+                self._feed(int(self.arena["run"][0]["out_source"]))
+            elif code == codes.FLUSH:
+                self.make_room()
+            elif code == codes.NEED_ROOM:
+                self._room()
+            elif code == codes.DONE:
+                break
+            else:
+                raise KernelError(code, "advance")
+        arena = self.arena
+        last_us = int(arena["run"][0]["end_us"])
+        if last_us < start_us:
+            raise ConfigError("start", iso_from_us(start_us), f"lies after the last event, {iso_from_us(last_us)}")
+        arena["run"][0]["wanted"], arena["run"][0]["now"] = wanted, start_us
+        arena["instruments"]["gaps"] = arena["instruments"]["blind_us"] = 0
+        arena["instruments"]["blind_since"] = start_us
 
     def step(self) -> bool:
         """Go on to the next callback and make it; False when the run is over."""
@@ -520,25 +587,31 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------ results
 
-    def money(self, slot_index: int, prefix: str, mark: float) -> dict[str, float]:
-        """Value, fees, funding and equity of a slot at `mark` (price), venue side (`prefix` "") or local ("l_")."""
+    def money(self, slot_index: int, mark: float) -> dict[str, float]:
+        """Value, fees, funding and equity of a slot at `mark` (price), as the venue has them.
+
+        Fees are in the fee currency; equity is in the settlement currency, less the fees that are owed in it.
+        """
         slot = self.arena["slots"][slot_index]
-        instrument = self.instruments[int(slot["instrument"])]
-        fees = float(slot[f"{prefix}fee_f"])
-        funding = float(slot[f"{prefix}funding_f"])
-        exact_fees = whole(slot[f"{prefix}fee_hi"], slot[f"{prefix}fee_lo"])
-        exact_funding = whole(slot[f"{prefix}funding_hi"], slot[f"{prefix}funding_lo"])
+        i = int(slot["instrument"])
+        instrument = self.instruments[i]
+        fees = float(slot["fee_f"])
+        settled = whole(slot["settled_hi"], slot["settled_lo"])
+        funding = float(slot["funding_f"])
+        exact_fees = whole(slot["fee_hi"], slot["fee_lo"])
+        exact_funding = whole(slot["funding_hi"], slot["funding_lo"])
         unit = instrument.lot * instrument.multiplier
-        fees += float(exact_fees * unit * instrument.tick / SCALE)
+        fees += float(exact_fees * fee_unit(instrument, self.replay.models["fees"][i]) / SCALE)
         funding += float(exact_funding * unit / SCALE**2)
-        position = int(slot[f"{prefix}position"])
+        position = int(slot["position"])
         if instrument.payoff == "inverse":
             held = position / (mark / float(instrument.tick)) if position else 0.0
-            value = (float(slot[f"{prefix}cash_f"]) - held) * float(unit / instrument.tick)
+            value = (float(slot["cash_f"]) - held) * float(unit / instrument.tick)
         else:
-            cash = float(int(slot[f"{prefix}cash"]) * unit * instrument.tick)
+            cash = float(int(slot["cash"]) * unit * instrument.tick + settled * unit / SCALE)
             value = cash + (position * float(unit) * mark if position else 0.0)
-        return {"value": value, "fees": fees, "funding": funding, "equity": value - fees - funding}
+        owed = fees if self.fee_currencies[i] == instrument.settle else 0.0
+        return {"value": value, "fees": fees, "funding": funding, "equity": value - owed - funding}
 
     def results(self) -> list[Result]:
         """One Result per strategy, in order of registration."""

@@ -28,21 +28,25 @@ def local_mark_ticks(arena, instrument):
 
 @kernel
 def local_equity(arena, slot_index):
-    """Profit so far in the settlement currency at the local mark, less fees and funding, as the strategy knows it."""
+    """Profit so far in the settlement currency at the local mark, less funding and the fees that are owed in it, as
+    the strategy knows it.
+    """
     st = open_state(arena)
     slot = st.slots[slot_index]
     inst = st.instruments[slot["instrument"]]
     position = slot["l_position"]
     price_ticks = local_mark_ticks(arena, slot["instrument"]) if position != 0 else 1.0
     unit = inst["lot"] * inst["multiplier"]
-    fees = scaled_money(slot["l_fee_hi"], slot["l_fee_lo"], float(SCALE)) * (unit * inst["tick"]) + slot["l_fee_f"]
+    fees = scaled_money(slot["l_fee_hi"], slot["l_fee_lo"], float(SCALE)) * inst["fee_unit"] + slot["l_fee_f"]
+    owed = fees if inst["fee_currency"] == inst["currency"] else 0.0
     scale = float(SCALE) * SCALE
     funding = scaled_money(slot["l_funding_hi"], slot["l_funding_lo"], scale) * unit + slot["l_funding_f"]
     if inst["payoff"] == INVERSE:
         value = (slot["l_cash_f"] - position / price_ticks) * (unit / inst["tick"])
     else:
         value = (slot["l_cash"] + position * price_ticks) * (unit * inst["tick"])
-    return value - fees - funding
+        value += scaled_money(slot["l_settled_hi"], slot["l_settled_lo"], float(SCALE)) * unit
+    return value - owed - funding
 
 
 @kernel

@@ -139,7 +139,7 @@ def accept(arena, at, request):
     instrument = order["instrument"]
     inst = st.instruments[instrument]
     side = order["side"]
-    if order["tif"] == GTD and order["expire_us"] <= run[0]["now"]:
+    if inst["expired"] != 0 or (order["tif"] == GTD and order["expire_us"] <= run[0]["now"]):
         finish(arena, at, EXPIRED, request, R_EXPIRED)
         return
     if inst["venue_valid"] == 0:

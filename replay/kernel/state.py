@@ -33,7 +33,7 @@ RUN = _record(
     # what there is
     "sources", "instruments", "strategies", "wanted", "heap_n", "free_item", "free_items", "live_orders",
     "max_probe", "fills_n", "log_n", "equity_n", "free_taken", "taken_n", "sample_us", "retired_n",
-    "end_us", "margin_used", "ended",
+    "end_us", "margin_used", "ended", "currencies",
     # why advance returned
     "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_id", "out_room",
     "out_source", "records_n",
@@ -46,6 +46,8 @@ SOURCE = _record(
 
 INSTRUMENT = _record(
     "payoff", "tick:f", "lot:f", "multiplier:f", "tick_scaled", "currency",
+    "fee_currency", "fee_on_size", "fee_unit:f", "fee_factor:f",
+    "right", "strike", "underlying", "expired", "settled_at",
     "venue_valid", "local_valid", "venue_seen", "mark", "mark_local", "mark_fed", "last_ticks",
     "last_local", "rate", "rate_before", "rate_local", "next_funding", "next_funding_local", "funding_booked",
     "watch_head", "feed_us", "quote_bid", "quote_bid_lots", "quote_ask", "quote_ask_lots",
@@ -64,9 +66,10 @@ SLOT = _record(
     "initial_scaled", "maintenance_scaled", "liquidation_fee", "borrow", "min_notional:f",
     "last_arrival", "last_answer", "live", "resting", "print_mark", "print_taken", "own_head", "liquidating",
     "position", "cash", "cash_f:f", "fee_hi", "fee_lo", "fee_f:f", "funding_hi", "funding_lo", "funding_f:f",
-    "turnover", "turnover_f:f", "volume", "fills",
+    "turnover", "turnover_f:f", "volume", "fills", "settled_hi", "settled_lo", "expired_lots",
     "l_position", "l_cash", "l_cash_f:f", "l_fee_hi", "l_fee_lo", "l_fee_f:f", "l_funding_hi", "l_funding_lo",
     "l_funding_f:f", "l_turnover", "l_turnover_f:f", "l_volume", "l_fills",
+    "l_settled_hi", "l_settled_lo",
     "submitted", "refused", "rejected", "cancelled", "expired",
 )  # fmt: skip
 

@@ -23,7 +23,8 @@ KERNEL_MAY_USE = ("replay.kernel", "replay.events", "replay.units", "replay.inst
 """The vocabulary of kernels; errors only for what user code raises there, instruments for texts made outside."""
 
 PUBLIC = [
-    "BpsSlippage", "CompileError", "ConfigError", "ConstantLatency", "Context", "DataError", "FeedLatency", "FlatFees",
+    "BpsSlippage", "CompileError", "ConfigError", "ConstantLatency", "Context", "DataError", "FeedLatency", "FeesIn",
+    "FlatFees",
     "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin", "NoSlippage",
     "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError", "Result", "RiskAverseQueue",
     "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError", "TableLatency", "TieredFees", "TransportError",
