@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from replay._version import __version__
 
 _HOME = {
+    "Band": "replay.sweep",
     "BpsSlippage": "replay.models",
     "CompileError": "replay.errors",
     "ConfigError": "replay.errors",
@@ -28,6 +29,7 @@ _HOME = {
     "MakerTaker": "replay.models",
     "Margin": "replay.models",
     "NoSlippage": "replay.models",
+    "OptimisticQueue": "replay.models",
     "PerContractFees": "replay.models",
     "PowerProbQueue": "replay.models",
     "QualityReport": "replay.quality",
@@ -39,16 +41,18 @@ _HOME = {
     "SquareRootImpact": "replay.models",
     "Strategy": "replay.strategy",
     "StrategyError": "replay.errors",
+    "Sweep": "replay.sweep",
     "TableLatency": "replay.models",
     "TieredFees": "replay.models",
     "TransportError": "replay.errors",
-    "UserSlippage": "replay.models",
-    "UserQueue": "replay.models",
     "UserFees": "replay.models",
+    "UserQueue": "replay.models",
+    "UserSlippage": "replay.models",
     "Window": "replay.window",
 }
 
 __all__ = [
+    "Band",
     "BpsSlippage",
     "CompileError",
     "ConfigError",
@@ -65,6 +69,7 @@ __all__ = [
     "MakerTaker",
     "Margin",
     "NoSlippage",
+    "OptimisticQueue",
     "PerContractFees",
     "PowerProbQueue",
     "QualityReport",
@@ -76,6 +81,7 @@ __all__ = [
     "SquareRootImpact",
     "Strategy",
     "StrategyError",
+    "Sweep",
     "TableLatency",
     "TieredFees",
     "TransportError",
@@ -110,6 +116,7 @@ if TYPE_CHECKING:
         MakerTaker,
         Margin,
         NoSlippage,
+        OptimisticQueue,
         PerContractFees,
         PowerProbQueue,
         RiskAverseQueue,
@@ -124,6 +131,7 @@ if TYPE_CHECKING:
     from replay.quality import QualityReport
     from replay.results import Result
     from replay.strategy import Strategy
+    from replay.sweep import Band, Sweep
     from replay.window import Window
 
 

@@ -262,6 +262,10 @@ def _names(code: CodeType) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------- the running code
 
 
+_built: dict[str, Any] = {}
+"""What this process has compiled or loaded, by digest."""
+
+
 def compile_strategy(strategy: Strategy) -> tuple[Plan, Any]:
     """The plan and the machine code (`replay.kernel.build.Built`) of a strategy; loads what was compiled before.
 
@@ -274,9 +278,12 @@ def compile_strategy(strategy: Strategy) -> tuple[Plan, Any]:
     if not jit_is_on():
         raise ConfigError("mode", "compiled", "needs the compiler, which NUMBA_DISABLE_JIT switches off")
     made = plan(strategy)
+    if made.digest in _built:
+        return made, _built[made.digest]
     folder = CACHE_DIR / "strategies" / made.digest
     try:
-        return made, build(made.name, made.layout, made.methods, made.constants, made.handlers, folder)
+        _built[made.digest] = build(made.name, made.layout, made.methods, made.constants, made.handlers, folder)
+        return made, _built[made.digest]
     except BuildError as error:
         method = error.method.rpartition(".")[2]
         raise CompileError(cls.__name__, method, error.problem, error.line) from error

@@ -75,6 +75,10 @@ class ConstantLatency:
         _whole_us("ConstantLatency.entry", self.entry)
         _whole_us("ConstantLatency.response", self.response)
 
+    def scaled(self, factor: float) -> ConstantLatency:
+        """The same, `factor` times as long."""
+        return ConstantLatency(round(self.entry * factor), round(self.response * factor))
+
 
 @dataclass(frozen=True, slots=True)
 class TableLatency:
@@ -99,6 +103,20 @@ class TableLatency:
         if any(answer < max(request, venue) for request, venue, answer in self.trips):
             raise ConfigError("TableLatency.trips", "…", "an answer comes before its request")
 
+    def scaled(self, factor: float) -> TableLatency:
+        """The same trips, each way `factor` times as long; a rejection takes `factor` times as long to come back.
+
+        Raises ConfigError when trips then no longer reach the venue in order.
+        """
+        trips = []
+        for request, venue, answer in self.trips:
+            if venue < request:
+                trips.append((request, venue, request + round((answer - request) * factor)))
+            else:
+                arrival = request + round((venue - request) * factor)
+                trips.append((request, arrival, arrival + round((answer - venue) * factor)))
+        return TableLatency(trips)
+
     def pairs(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """(request, entry latency) of all trips and (venue, response latency) of those that reached the venue."""
         entry = [(r, v - r if v >= r else r - a) for r, v, a in self.trips]
@@ -121,6 +139,13 @@ class FeedLatency:
         _whole_us("FeedLatency.entry", self.entry)
         _whole_us("FeedLatency.response", self.response)
 
+    def scaled(self, factor: float) -> FeedLatency:
+        """The same, `factor` times as long."""
+        return FeedLatency(
+            self.entry_multiple * factor, self.response_multiple * factor,
+            round(self.entry * factor), round(self.response * factor),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class LogNormalLatency:
@@ -136,6 +161,10 @@ class LogNormalLatency:
         if not 1 <= self.seed < 2**31 - 1:
             raise ConfigError("LogNormalLatency.seed", self.seed, "must be from 1 to 2147483646")
 
+    def scaled(self, factor: float) -> LogNormalLatency:
+        """The same, `factor` times as long."""
+        return LogNormalLatency(max(round(self.median * factor), 1), self.sigma, self.seed)
+
 
 Latency = ConstantLatency | TableLatency | FeedLatency | LogNormalLatency
 
@@ -146,6 +175,11 @@ Latency = ConstantLatency | TableLatency | FeedLatency | LogNormalLatency
 @dataclass(frozen=True, slots=True)
 class RiskAverseQueue:
     """Nobody ahead of us ever cancels: the place only moves by prints and by the level's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptimisticQueue:
+    """Every cancel is one ahead of us: nobody can move up faster.  With `RiskAverseQueue` it brackets the truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +222,7 @@ class UserQueue:
         _compiles("UserQueue.function", self.function)
 
 
-Queue = RiskAverseQueue | PowerProbQueue | LogProbQueue | UserQueue
+Queue = RiskAverseQueue | OptimisticQueue | PowerProbQueue | LogProbQueue | UserQueue
 
 
 # ------------------------------------------------------------------------------------------------- slippage and fees
@@ -406,6 +440,8 @@ def write_queue(slot: np.void, model: Queue) -> None:
     slot["queue_n"] = 1.0
     if isinstance(model, RiskAverseQueue):
         slot["queue_kind"] = codes.QUEUE_RISK_AVERSE
+    elif isinstance(model, OptimisticQueue):
+        slot["queue_kind"], slot["queue_n"] = codes.QUEUE_POWER_3, 0.0  # x^0 = 1: no share of a decrease is behind us
     elif isinstance(model, PowerProbQueue):
         slot["queue_kind"] = (codes.QUEUE_POWER, codes.QUEUE_POWER_2, codes.QUEUE_POWER_3)[model.variant - 1]
         slot["queue_n"] = model.n

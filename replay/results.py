@@ -110,7 +110,7 @@ class Result:
         return cls(
             strategy=type(strategy).__name__,
             parameters=session.parameters[k],
-            settings=session.replay.settings(),
+            settings=session.replay.settings(session.models[k]),
             instruments=session.instruments,
             summary_by_instrument=parts,
             fills=fills,

@@ -52,6 +52,7 @@ from replay.models import (
     write_slippage,
 )
 from replay.results import Result
+from replay.settings import models_under, slot_settings
 from replay.strategy import Strategy
 from replay.units import INT64_MAX, SCALE, iso_from_us
 
@@ -118,6 +119,7 @@ class Session:
             for s in strategies
         ]
         self.instruments = replay.instruments
+        self.models = [models_under(self.instruments, replay.models, s._models) for s in strategies]
         self._grids = [_Grid(instrument) for instrument in self.instruments]
         self._fills, self._log, self._equity, self._records = (
             [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD)
@@ -186,17 +188,18 @@ class Session:
             for i in range(n_i):
                 slot = arena["slots"][k * n_i + i]
                 slot["strategy"], slot["instrument"], slot["own_head"], slot["print_mark"] = k, i, -1, -1
-                for name, value in replay.slot_template(i).items():
+                models = self.models[k]
+                for name, value in slot_settings(models, i).items():
                     slot[name] = value
-                write_latency(slot, replay.models["latency"][i], tables)
-                write_queue(slot, replay.models["queue"][i])
-                write_slippage(slot, replay.models["slippage"][i])
-                write_fees(slot, replay.models["fees"][i], tables)
-                write_margin(slot, replay.models["margin"][i])
+                write_latency(slot, models["latency"][i], tables)
+                write_queue(slot, models["queue"][i])
+                write_slippage(slot, models["slippage"][i])
+                write_fees(slot, models["fees"][i], tables)
+                write_margin(slot, models["margin"][i])
         run = arena["run"][0]
         run["sources"], run["instruments"], run["strategies"] = n_sources, n_i, n_s
         run["sample_us"], run["end_us"], run["currencies"] = replay.sample_us, INT64_MAX - 1, len(self.currencies)
-        run["margin_used"] = int(any(m is not None for m in replay.models["margin"]))
+        run["margin_used"] = int(any(m is not None for models in self.models for m in models["margin"]))
         run["wanted"] = sum(
             bit for handler, bit in _HANDLER_BITS.items() if any(s.overrides(handler) for s in self.strategies)
         )

@@ -23,12 +23,11 @@ KERNEL_MAY_USE = ("replay.kernel", "replay.events", "replay.units", "replay.inst
 """The vocabulary of kernels; errors only for what user code raises there, instruments for texts made outside."""
 
 PUBLIC = [
-    "BpsSlippage", "CompileError", "ConfigError", "ConstantLatency", "Context", "DataError", "FeedLatency", "FeesIn",
-    "FlatFees",
-    "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin", "NoSlippage",
-    "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError", "Result", "RiskAverseQueue",
-    "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError", "TableLatency", "TieredFees", "TransportError",
-    "UserFees", "UserQueue", "UserSlippage", "Window", "__version__",
+    "Band", "BpsSlippage", "CompileError", "ConfigError", "ConstantLatency", "Context", "DataError", "FeedLatency",
+    "FeesIn", "FlatFees", "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin",
+    "NoSlippage", "OptimisticQueue", "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError",
+    "Result", "RiskAverseQueue", "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError", "Sweep",
+    "TableLatency", "TieredFees", "TransportError", "UserFees", "UserQueue", "UserSlippage", "Window", "__version__",
 ]  # fmt: skip
 
 
