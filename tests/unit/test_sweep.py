@@ -22,7 +22,9 @@ from replay import (
     TableLatency,
 )
 from replay.context import Book, Context, Order
+from replay.events import BUY, EVENT, SELL
 from replay.testing import synthetic_events
+from tests.strategies.tape import START_US, Tape
 
 INSTRUMENTS = [Instrument("test", name, "linear", Decimal("0.1"), Decimal("0.001")) for name in "AB"]
 LATENCY = LogNormalLatency(2_000, 0.5, seed=9)
@@ -114,29 +116,31 @@ def test_a_band_is_nine_runs(replay: Replay) -> None:
     assert f"{low:,.6g} to {high:,.6g} USDT" in band.summary()
 
 
-class Ladder(Strategy):
-    """Joins the touch again and again, whatever becomes of it."""
+class Once(Strategy):
+    """Joins the best bid."""
 
-    seen: int = 0
+    sent: int = 0
 
     def on_book(self, ctx: Context, book: Book) -> None:
-        self.seen += 1
-        if self.seen % 7 == 0 and book.ready:
-            ctx.buy(book.instrument, 1, book.bid_ticks)
-            ctx.sell(book.instrument, 1, book.ask_ticks)
+        if self.sent == 0:
+            self.sent = ctx.buy(0, 1, book.bid_ticks)
 
 
-def test_kinder_queues_fill_earlier(replay: Replay) -> None:
-    """An order is filled no later the more of those ahead of it give up."""
+def test_kinder_queues_fill_earlier() -> None:
+    """We join behind 100 lots; 100 more come, 110 of all cancel; then 5 lots are sold, again and again."""
+    tape = Tape()
+    tape.book(0, 1_000, 1_001, lots=100)
+    tape.level(50_000, BUY, 1_000, 200)
+    tape.level(60_000, BUY, 1_000, 90)
+    for k in range(30):
+        tape.trade(100_000 + 10_000 * k, SELL, 1_000, 5)
+    tape.level(900_000, BUY, 999, 7)
+    events = np.array(tape.rows, EVENT)
     queues = [OptimisticQueue(), PowerProbQueue(3), RiskAverseQueue()]
-    sweep = replay.sweep(Ladder, queue=queues, latency=ConstantLatency(1_000, 1_000))
-    times = [dict(zip(r.fills["order_id"].tolist(), r.fills["exch_ts"].tolist())) for _, r in sweep]
-    earlier = 0
-    kind, middle, harsh = times
-    for order, time in harsh.items():
-        assert kind[order] <= middle[order] <= time
-        earlier += kind[order] < time
-    assert earlier > 0
+    replay = Replay(events, instruments=INSTRUMENTS, latency=ConstantLatency(1_000, 1_000))
+    times = [int(result.fills["exch_ts"][0]) for _, result in replay.sweep(Once, queue=queues)]
+    assert times[0] < times[1] < times[2]
+    assert times[0] == START_US + 100_000 - 1_000, "110 of the 100 ahead are gone: the first print is ours"
 
 
 @pytest.mark.parametrize(
