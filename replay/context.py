@@ -350,6 +350,21 @@ class Context:
         mark = self.mark(instrument) if slot["l_position"] else 0.0
         return session.money(self._slot0 + instrument, "l_", mark)["equity"]
 
+    def cash(self, instrument: int = 0) -> float:
+        """What our fills moved, in the settlement currency: sales less purchases (inverse: coin), before fees."""
+        return self._money(instrument, "cash")
+
+    def fees(self, instrument: int = 0) -> float:
+        """Fees that we have heard of, in the fee currency; a rebate is negative."""
+        return self._money(instrument, "fees")
+
+    def turnover(self, instrument: int = 0) -> float:
+        """Traded value so far, in the settlement currency."""
+        return self._money(instrument, "turnover")
+
+    def _money(self, instrument: int, name: str) -> float:
+        return self._session.money(self._slot0 + instrument, "l_", 1.0)[name]
+
     def order(self, order_id: int) -> Order | None:
         """The order as we know it, or None once it is over and forgotten."""
         for record in self._records():

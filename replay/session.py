@@ -543,9 +543,9 @@ class Session:
     # ------------------------------------------------------------------------------------------------------ results
 
     def money(self, slot_index: int, prefix: str, mark: float) -> dict[str, float]:
-        """Value, fees, funding and equity of a slot at `mark` (price), venue side (`prefix` "") or local ("l_").
+        """Value, cash, turnover, fees, funding and equity of a slot at `mark` (price).
 
-        Fees are in the fee currency; equity is in the settlement currency, less the fees that are owed in it.
+        `prefix` "" is the venue side, "l_" what the strategy has been told.  Fees are in the fee currency; equity is in the settlement currency, less the fees that are owed in it.
         """
         slot = self.arena["slots"][slot_index]
         i = int(slot["instrument"])
@@ -561,12 +561,18 @@ class Session:
         position = int(slot[f"{prefix}position"])
         if instrument.payoff == "inverse":
             held = position / (mark / float(instrument.tick)) if position else 0.0
+            cash = float(slot[f"{prefix}cash_f"]) * float(unit / instrument.tick)
             value = (float(slot[f"{prefix}cash_f"]) - held) * float(unit / instrument.tick)
+            turnover = float(slot[f"{prefix}turnover_f"]) * float(unit / instrument.tick)
         else:
             cash = float(int(slot[f"{prefix}cash"]) * unit * instrument.tick + settled * unit / SCALE)
             value = cash + (position * float(unit) * mark if position else 0.0)
+            turnover = float(int(slot[f"{prefix}turnover"]) * unit * instrument.tick)
         owed = fees if self.fee_currencies[i] == instrument.settle else 0.0
-        return {"value": value, "fees": fees, "funding": funding, "equity": value - owed - funding}
+        return {
+            "value": value, "fees": fees, "funding": funding, "equity": value - owed - funding,
+            "cash": cash, "turnover": turnover,
+        }  # fmt: skip
 
     def results(self) -> list[Result]:
         """One Result per strategy, in order of registration."""

@@ -42,6 +42,7 @@ from replay.events import BOOK, FUNDING, GAP, LAST, LIQUIDATION, MARK, QUOTE, SN
 from replay.session import Session
 from replay.sources import ArraySource
 from replay.testing import synthetic_events
+from replay.units import SCALE
 from tests.differential.random_flow import EngineTrader, Flow, OracleTrader
 from tests.oracles import venue as oracle
 
@@ -91,8 +92,8 @@ def own_slippage(ticks: float, lots: float, side: float, spread: float, lot: flo
 
 
 def own_fee(maker: float, price: float, size: float, lots: float, a: float, b: float) -> float:
-    """A fee of one's own: a little of the size, more for takers."""
-    return size * (2.0 - maker) * 0.001 + 0.01
+    """A fee of one's own: a little for each lot, more for takers."""
+    return lots * (2.0 - maker) * 1e-6
 
 
 MORE_QUEUES = [*QUEUES, (UserQueue(own_front, 0.4), oracle.Queue("own", 0.4, own_front))]
@@ -305,6 +306,16 @@ def wider_terms(rng: random.Random, k: int, seed: int, kind: str, margined: bool
     return Terms(instrument, engine, market)
 
 
+def wandering_marks(events: np.ndarray, tick_scaled: int, period_us: int) -> None:
+    """Every other print becomes a mark, and marks wander by a percent: or nobody would be liquidated."""
+    prints = np.flatnonzero(events["kind"] == TRADE)[::2]
+    events["kind"][prints], events["side"][prints] = MARK, 0
+    events["value"][prints] = events["price"][prints] * tick_scaled
+    marks = events["kind"] == MARK
+    wave = 1 + 0.01 * np.sin((events["exch_ts"][marks] - START_US) / period_us)
+    events["value"][marks] = (events["value"][marks] * wave).astype(np.int64)
+
+
 def wider(seed: int, messages: int = 700) -> Scenario:
     """Slippage, log-normal latency, models of one's own, fees in other currencies, options, pooled margin with
     liquidations, several strategies; everything from one seed."""
@@ -327,9 +338,8 @@ def wider(seed: int, messages: int = 700) -> Scenario:
         feed_latency_us=rng.choice(((0, 0), (500, 5_000), (0, 30_000))), gap_every=rng.choice((0, 25)),
         start_us=START_US, mean_step_us=mean_step_us, levels=rng.choice((3, 8)), derivatives=seed % 5 != 0,
     )  # fmt: skip
-    marks = events["kind"] == MARK  # which wander by a percent, or nobody would be liquidated
-    wave = 1 + 0.01 * np.sin((events["exch_ts"][marks] - START_US) / (20 * mean_step_us))
-    events["value"][marks] = (events["value"][marks] * wave).astype(np.int64)
+    if margined and seed % 5:
+        wandering_marks(events, int(terms[0].market.tick * SCALE), 20 * mean_step_us)
     return Scenario(
         seed, [events], terms, deposit, 0, mean_step_us * rng.choice((1, 2, 5)), rng.choice((0.3, 0.6)), traders
     )
