@@ -545,7 +545,8 @@ class Session:
     def money(self, slot_index: int, prefix: str, mark: float) -> dict[str, float]:
         """Value, cash, turnover, fees, funding and equity of a slot at `mark` (price).
 
-        `prefix` "" is the venue side, "l_" what the strategy has been told.  Fees are in the fee currency; equity is in the settlement currency, less the fees that are owed in it.
+        `prefix` "" is the venue side, "l_" what the strategy has been told.  Fees are in the fee currency; equity is in
+        the settlement currency, less the fees that are owed in it.
         """
         slot = self.arena["slots"][slot_index]
         i = int(slot["instrument"])

@@ -307,8 +307,13 @@ def wider_terms(rng: random.Random, k: int, seed: int, kind: str, margined: bool
 
 
 def wandering_marks(events: np.ndarray, tick_scaled: int, period_us: int) -> None:
-    """Every other print becomes a mark, and marks wander by a percent: or nobody would be liquidated."""
-    prints = np.flatnonzero(events["kind"] == TRADE)[::2]
+    """Every other print that is a message of its own becomes a mark, and marks wander by a percent.
+
+    Or nobody would be liquidated.
+    """
+    ends = (events["flags"] & LAST) != 0
+    alone = ends & np.roll(ends, 1)
+    prints = np.flatnonzero(alone & (events["kind"] == TRADE))[::2]
     events["kind"][prints], events["side"][prints] = MARK, 0
     events["value"][prints] = events["price"][prints] * tick_scaled
     marks = events["kind"] == MARK
