@@ -18,7 +18,7 @@ from replay.errors import ConfigError, did_you_mean
 from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.book import NO_ASK, NO_BID, book_depth
-from replay.kernel.local_view import local_equity
+from replay.kernel.local_view import CASH, EQUITY, FEES, TURNOVER, local_money
 from replay.kernel.orders import BOOKS_EACH
 from replay.kernel.requests import NEED_ROOM_CODE, cancel, cancel_all, modify, record_value, set_timer, submit
 from replay.kernel.state import record_number
@@ -345,7 +345,22 @@ class Context:
 
     def equity(self, instrument: int = 0) -> float:
         """Profit so far in the settlement currency: realised, unrealised at the mark, less fees and funding."""
-        return float(local_equity(self._session.bytes, self._slot0 + instrument))
+        return self._money(instrument, EQUITY)
+
+    def cash(self, instrument: int = 0) -> float:
+        """What our fills moved, in the settlement currency: sales less purchases (inverse: coin), before fees."""
+        return self._money(instrument, CASH)
+
+    def fees(self, instrument: int = 0) -> float:
+        """Fees that we have heard of, in the fee currency; a rebate is negative."""
+        return self._money(instrument, FEES)
+
+    def turnover(self, instrument: int = 0) -> float:
+        """Traded value so far, in the settlement currency."""
+        return self._money(instrument, TURNOVER)
+
+    def _money(self, instrument: int, what: int) -> float:
+        return float(local_money(self._session.bytes, self._slot0 + instrument, what))
 
     def order(self, order_id: int) -> Order | None:
         """The order as we know it, or None once it is over and forgotten."""

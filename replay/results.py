@@ -305,10 +305,6 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
     money = session.money(slot_index, mark)
     mine = fills[fills["instrument"] == i]
     unit = instrument.lot * instrument.multiplier
-    if instrument.payoff == "inverse":
-        turnover = float(slot["turnover_f"]) * float(unit / instrument.tick)
-    else:
-        turnover = float(int(slot["turnover"]) * unit * instrument.tick)
     entry = average_entry(mine, instrument) if slot["position"] else 0.0
     unrealised = 0.0
     if slot["position"] and instrument.payoff == "inverse":
@@ -332,7 +328,7 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
         fees=money["fees"],
         funding=money["funding"],
         net=money["equity"],
-        turnover=turnover,
+        turnover=money["turnover"],
         volume=int(slot["volume"]),
         fills=int(slot["fills"]),
         maker_fills=int(mine["maker"].sum()),

@@ -26,26 +26,38 @@ def local_mark_ticks(arena, instrument):
     return float("nan")
 
 
+EQUITY, CASH, FEES, TURNOVER = range(4)
+
+
 @kernel
-def local_equity(arena, slot_index):
-    """Profit so far in the settlement currency at the local mark, less funding and the fees that are owed in it, as
-    the strategy knows it.
+def local_money(arena, slot_index, what):
+    """Money as the strategy knows it: EQUITY, CASH and TURNOVER in the settlement currency, FEES in theirs.
+
+    Cash is what fills moved (sales less purchases, and what options were settled for); equity is cash and position at
+    the local mark, less funding and the fees that are owed in the settlement currency.
     """
     st = open_state(arena)
     slot = st.slots[slot_index]
     inst = st.instruments[slot["instrument"]]
-    position = slot["l_position"]
-    price_ticks = local_mark_ticks(arena, slot["instrument"]) if position != 0 else 1.0
     unit = inst["lot"] * inst["multiplier"]
     fees = scaled_money(slot["l_fee_hi"], slot["l_fee_lo"], float(SCALE)) * inst["fee_unit"] + slot["l_fee_f"]
+    inverse = inst["payoff"] == INVERSE
+    if what == FEES:
+        return fees
+    if what == TURNOVER:
+        return slot["l_turnover_f"] * (unit / inst["tick"]) if inverse else slot["l_turnover"] * (unit * inst["tick"])
+    settled = scaled_money(slot["l_settled_hi"], slot["l_settled_lo"], float(SCALE)) * unit
+    if what == CASH:
+        return slot["l_cash_f"] * (unit / inst["tick"]) if inverse else slot["l_cash"] * (unit * inst["tick"]) + settled
+    position = slot["l_position"]
+    price_ticks = local_mark_ticks(arena, slot["instrument"]) if position != 0 else 1.0
     owed = fees if inst["fee_currency"] == inst["currency"] else 0.0
     scale = float(SCALE) * SCALE
     funding = scaled_money(slot["l_funding_hi"], slot["l_funding_lo"], scale) * unit + slot["l_funding_f"]
-    if inst["payoff"] == INVERSE:
+    if inverse:
         value = (slot["l_cash_f"] - position / price_ticks) * (unit / inst["tick"])
     else:
-        value = (slot["l_cash"] + position * price_ticks) * (unit * inst["tick"])
-        value += scaled_money(slot["l_settled_hi"], slot["l_settled_lo"], float(SCALE)) * unit
+        value = (slot["l_cash"] + position * price_ticks) * (unit * inst["tick"]) + settled
     return value - owed - funding
 
 

@@ -36,7 +36,7 @@ from replay.kernel.codes import (
 )
 from replay.kernel.jit import kernel
 from replay.kernel.latency import entry_us
-from replay.kernel.orders import find_order, new_order, order_key, own_order
+from replay.kernel.orders import BOOKS_EACH, find_order, new_order, order_key, own_order
 from replay.kernel.state import open_state
 
 NEED_ROOM_CODE = -1000
@@ -45,6 +45,8 @@ REASON_WORDS = 32
 
 MAX_LOTS = 1 << 50
 MAX_PRICE_TICKS = 1 << 50
+MAX_NOTIONAL = 1 << 60
+"""Largest ticks · lots of an order at its price and at our touch: four times that still fits what sums are kept in."""
 
 
 @kernel(entry=False)
@@ -139,6 +141,14 @@ def refused(arena, strategy, reason):
     return -reason
 
 
+@kernel(entry=False)
+def too_large(arena, instrument, lots, ticks):
+    """Whether ticks · lots would leave MAX_NOTIONAL at the order's price or at the local ask."""
+    book = open_state(arena).books[instrument * BOOKS_EACH + 1]
+    price = max(abs(ticks), abs(book["ask_ticks"]) if book["ask_lots"] > 0 else 0)
+    return price > 0 and lots > MAX_NOTIONAL // price
+
+
 @kernel
 def submit(
     arena,
@@ -170,6 +180,8 @@ def submit(
         reason = R_OFF_LOT
     elif ticks < -MAX_PRICE_TICKS or ticks > MAX_PRICE_TICKS:
         reason = R_OFF_TICK
+    elif too_large(arena, instrument, lots, ticks):
+        reason = R_OFF_LOT
     elif run[0]["now"] < run[0]["warm_until"]:
         reason = R_WARM_UP
     elif run[0]["ended"] != 0:
@@ -273,6 +285,8 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
             reason = R_OFF_LOT
         elif abs(ticks) > MAX_PRICE_TICKS or abs(stop_ticks) > MAX_PRICE_TICKS:
             reason = R_OFF_TICK
+        elif too_large(arena, st.orders[at]["instrument"], lots, ticks):
+            reason = R_OFF_LOT
         elif stop_ticks != 0 and st.orders[at]["stop_ticks"] == 0 and st.orders[at]["trail"] == 0:
             reason = R_OFF_TICK
     if reason != R_NONE:

@@ -25,14 +25,14 @@ from replay.errors import ConfigError
 from replay.kernel.book import NO_ASK, NO_BID
 from replay.kernel.codes import FILLED, POST_ONLY, REASONS, REDUCE_ONLY, STATUS_NAMES
 from replay.kernel.jit import kernel
-from replay.kernel.local_view import own_order_at
+from replay.kernel.local_view import CASH, EQUITY, FEES, TURNOVER, own_order_at
 from replay.kernel.native import (
     AT_CANCEL,
     AT_CANCEL_ALL,
     AT_DEPTH,
-    AT_EQUITY,
     AT_MARK,
     AT_MODIFY,
+    AT_MONEY,
     AT_RECORD,
     AT_SET_TIMER,
     AT_SUBMIT,
@@ -373,13 +373,18 @@ def _ctx_mark(ctx, instrument=0):
     return mark
 
 
-@overload_method(type(ContextType), "equity")
-def _ctx_equity(ctx, instrument=0):
-    def equity(ctx, instrument=0):
-        handle = ctx.handle_
-        return call_float_at(peek(handle, AT_EQUITY), (arena_of(handle), _slot_of(ctx, instrument)))
+def _money(name, what):
+    @overload_method(type(ContextType), name)
+    def money(ctx, instrument=0):
+        def get(ctx, instrument=0):
+            handle = ctx.handle_
+            return call_float_at(peek(handle, AT_MONEY), (arena_of(handle), _slot_of(ctx, instrument), np.int64(what)))
 
-    return equity
+        return get
+
+
+for _name, _what in (("equity", EQUITY), ("cash", CASH), ("fees", FEES), ("turnover", TURNOVER)):
+    _money(_name, _what)
 
 
 @overload_method(type(ContextType), "order")

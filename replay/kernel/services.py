@@ -8,7 +8,7 @@ from numba.core import types
 
 from replay.kernel import native
 from replay.kernel.advance import advance
-from replay.kernel.local_view import local_depth, local_equity, local_mark_ticks
+from replay.kernel.local_view import local_depth, local_mark_ticks, local_money
 from replay.kernel.native import ARENA_TYPE, address_of
 from replay.kernel.requests import cancel, cancel_all, modify, record_value, set_timer, submit
 
@@ -21,7 +21,7 @@ _SERVICES = {
     native.AT_CANCEL_ALL: (cancel_all, _I, (_I, _I)),
     native.AT_MODIFY: (modify, _I, (_I,) * 5),
     native.AT_SET_TIMER: (set_timer, _I, (_I,) * 4),
-    native.AT_EQUITY: (local_equity, _F, (_I,)),
+    native.AT_MONEY: (local_money, _F, (_I, _I)),
     native.AT_MARK: (local_mark_ticks, _F, (_I,)),
     native.AT_DEPTH: (local_depth, _I, (_I, _I, _A, _A)),
     native.AT_RECORD: (record_value, _I, (_I, _I, _F)),

@@ -270,7 +270,8 @@ def test_requests_that_make_no_sense_are_refused_here() -> None:
     assert submit(arena, 0, lots=0) == -codes.R_OFF_LOT
     assert submit(arena, 0, lots=requests.MAX_LOTS + 1) == -codes.R_OFF_LOT
     assert submit(arena, 0, ticks=requests.MAX_PRICE_TICKS + 1) == -codes.R_OFF_TICK
-    assert arena["slots"][1]["refused"] == 3
+    assert submit(arena, 0, lots=1 << 40, ticks=1 << 21) == -codes.R_OFF_LOT
+    assert arena["slots"][1]["refused"] == 4
     order_id = submit(arena, 0)
     assert order_id == 1
     assert requests.cancel(arena.bytes, 0, order_id) == -codes.R_PENDING
