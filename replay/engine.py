@@ -157,7 +157,7 @@ class Replay:
 
     def session(self, strategies: Strategy | Sequence[Strategy], mode: str = "interpreted") -> Session:
         """A run that is stepped by hand: `while session.step(): …`, then `session.results()`."""
-        return Session(self, [strategies] if isinstance(strategies, Strategy) else list(strategies), mode)
+        return Session(self, list(strategies) if isinstance(strategies, Sequence) else [strategies], mode)
 
     @overload
     def run(self, strategies: Strategy, mode: str = "interpreted") -> Result: ...

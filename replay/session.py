@@ -97,16 +97,16 @@ class Session:
     def __init__(self, replay: Replay, strategies: list[Strategy], mode: str = "interpreted") -> None:
         if not strategies:
             raise ConfigError("strategies", strategies, "is empty", "register at least one Strategy")
-        for strategy in strategies:
+        for k, strategy in enumerate(strategies):
             if isinstance(strategy, type) or not isinstance(strategy, Strategy):
                 raise ConfigError(
                     "strategy", strategy, "is not a Strategy instance", "write Replay(...).run(YourStrategy())"
                 )
-            if strategy._used:
+            if strategy._used or any(strategy is other for other in strategies[:k]):
                 raise ConfigError(
                     "strategy",
                     type(strategy).__name__,
-                    "has been run and holds its state",
+                    "has been run and holds its state" if strategy._used else "stands in the list twice",
                     "make a new one for each run",
                 )
         self.mode, self.mode_reason, compiled = _chosen(mode, strategies)

@@ -104,6 +104,13 @@ def test_a_run_needs_a_strategy_instance(events: np.ndarray) -> None:
         replay.run(Counts)  # type: ignore[arg-type]
 
 
+def test_an_instance_cannot_take_part_twice(events: np.ndarray) -> None:
+    replay, one = Replay(events, instruments=[X]), Counts()
+    with pytest.raises(ConfigError, match="twice"):
+        replay.run([one, Counts(), one])
+    assert replay.run(one).digest, "the refused run has not used it up"
+
+
 def test_progress_counts_every_row(events: np.ndarray) -> None:
     calls: list[tuple[int, int, int]] = []
     Replay(events, instruments=[X], batch_rows=256, progress=lambda *facts: calls.append(facts)).run(Counts())
