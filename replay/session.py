@@ -33,7 +33,7 @@ from replay.errors import ConfigError, KernelError, ReplayError, StrategyError
 from replay.kernel import codes
 from replay.kernel.advance import advance
 from replay.kernel.agenda import PHASE_TIMER, agenda_extend, agenda_push, agenda_reset
-from replay.kernel.book import grow_book, make_books
+from replay.kernel.book import grow_book, open_books, side_cells
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
@@ -117,16 +117,17 @@ class Session:
         replay, n_i, n_s = self.replay, len(self.instruments), len(self.strategies)
         n_sources = len(replay.sources)
         cap = max(2 * replay.batch_rows, 4096)
-        books, cells = make_books(n_i * BOOKS_EACH)
+        n_books = n_i * BOOKS_EACH
         counts = {
             "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
             "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
-            "equity": 8192 * n_i, "taken": 1024, "tables": 1, "retired": 64, "books": len(books), "cells": len(cells),
+            "equity": 8192 * n_i, "taken": 1024, "tables": 1, "retired": 64,
+            "books": n_books, "cells": 2 * n_books * side_cells(),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
         }  # fmt: skip
         arena = Arena(counts)
-        arena["books"][:], arena["cells"][:] = books, cells
+        open_books(arena["books"], arena["cells"])
         tables: list[tuple[int, int]] = []
         currencies = list(dict.fromkeys(i.settle for i in self.instruments))
         for record, instrument in zip(arena["instruments"], self.instruments):
