@@ -51,17 +51,22 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> int:
+        """Let the child end; its exit code."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait()
+        code = self.process.wait()
         self.process.stdout.close()
+        return code
 
     def read(self) -> dict[str, Any]:
         """The next line of the child."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended with code {self.process.wait()}; see its message above")
+            raise RuntimeError(f"{self.name} ended with code {self.close()}; see its message above")
         found: dict[str, Any] = json.loads(line)
         return found
 
