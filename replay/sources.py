@@ -108,10 +108,13 @@ class ArraySource:
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
         """Slices of the array that end with a message."""
-        ends = np.flatnonzero(self.events["flags"] & LAST) + 1
+        flags = self.events["flags"]
         start = 0
-        while start < len(self.events):
-            at = int(np.searchsorted(ends, start + rows, side="right")) - 1
-            stop = int(ends[at]) if at >= 0 and ends[at] > start else int(ends[np.searchsorted(ends, start + 1)])
+        while start < len(flags):
+            stop = min(start + rows, len(flags))
+            while stop > start and not flags[stop - 1] & LAST:
+                stop -= 1
+            if stop == start:  # a message of more than `rows` rows
+                stop = start + rows + int(np.argmax(flags[start + rows :] & LAST)) + 1
             yield self.events[start:stop]
             start = stop
