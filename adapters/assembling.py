@@ -14,7 +14,7 @@ import numpy as np
 
 from adapters.sequencing import grid
 from replay.errors import ConfigError, DataError, did_you_mean
-from replay.events import BOOK, BUY, LAST, REPAIRED, SELL, empty_events
+from replay.events import BOOK, BUY, CLEAR, GAP_BEFORE, LAST, OFF_TICK, REPAIRED, SELL, empty_events
 from replay.instruments import Instrument
 from replay.kernel import assemble as kernel
 from replay.kernel import cross
@@ -189,6 +189,6 @@ def _repair(events: np.ndarray, books: np.ndarray, cells: np.ndarray) -> np.ndar
     crossing = ticks[ticks >= best_ask] if asked else ticks[ticks <= int(books["bid_ticks"][i])]
     rows = np.repeat(events[-1:], len(crossing))
     rows["side"], rows["price"], rows["qty"] = side, crossing, 0
-    rows["flags"] = (rows["flags"] & ~LAST) | REPAIRED
+    rows["flags"] = (rows["flags"] & ~(LAST | CLEAR | GAP_BEFORE | OFF_TICK)) | REPAIRED
     rows["flags"][-1] |= LAST
     return rows

@@ -21,10 +21,9 @@ from replay.kernel import table as kernel
 from replay.kernel.table import EMPTY, HASHED, IDENT, MISSING, NUMBER, SKIP, WHOLE, WORD
 
 TABLE_ROWS = 16_384
-PLAIN_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
+PLAIN_WHOLE = re.compile(r"\d{1,19}", re.ASCII)
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 NO_NUMBER = frozenset(("nan", "-nan", "inf", "-inf", "+inf", "infinity", "-infinity", "null", "none"))
-MAX_DIGITS = 18
 
 __all__ = ["EMPTY", "HASHED", "IDENT", "MISSING", "NUMBER", "SKIP", "WHOLE", "WORD", "CsvReader", "Layout", "Names"]
 
@@ -147,9 +146,9 @@ class CsvReader:
     def _slow_line(self, chunk: Chunk, cursor: np.void) -> None:
         start = int(cursor["pos"])
         end = chunk.data.index(b"\n", start)
-        line = chunk.data[start:end].strip()
+        line = chunk.data[start:end].removesuffix(b"\r")
         try:
-            if line:
+            if line.strip():
                 self._put(line, cursor)
         except DataError as error:
             path, number = chunk.where(int(cursor["line"]))
@@ -181,6 +180,10 @@ class CsvReader:
         cursor["rows"] += 1
 
 
+def _is_whole(text: str) -> bool:
+    return bool(PLAIN_WHOLE.fullmatch(text)) and int(text) < kernel.LARGEST_WHOLE
+
+
 def read_cell(text: str, kind: int) -> tuple[int, int]:
     """(value, digits) of one field, exactly; DataError (without a place) when it is not of its kind."""
     if kind == WORD:
@@ -190,14 +193,14 @@ def read_cell(text: str, kind: int) -> tuple[int, int]:
         return 0, EMPTY
     if kind == IDENT:
         raw = text.encode()
-        if PLAIN_WHOLE.fullmatch(text) and (text[0] != "0" or text == "0"):
+        if _is_whole(text) and (text[0] != "0" or text == "0"):
             return int(text), 0
         return int(kernel.text_hash(np.frombuffer(raw, np.uint8), 0, len(raw))), HASHED
     if text.lower() in NO_NUMBER:
         return 0, MISSING
     if kind == WHOLE:
-        if not PLAIN_WHOLE.fullmatch(text):
-            raise DataError(f"{text[:40]!r} is not a whole number")
+        if not _is_whole(text):
+            raise DataError(f"{text[:40]!r} is not a whole number of up to 18 digits")
         return int(text), 0
     if not PLAIN_NUMBER.fullmatch(text):
         raise DataError(f"{text[:40]!r} is not a number")
@@ -207,9 +210,9 @@ def read_cell(text: str, kind: int) -> tuple[int, int]:
     if not whole:
         return 0, 0
     if exponent > 0:
-        if exponent > MAX_DIGITS:
+        if exponent > kernel.MAX_DIGITS:
             raise DataError(f"{text[:40]!r} has more than 18 digits")
         whole, exponent = whole * 10**exponent, 0
-    if whole >= lexer.MAX_MANTISSA or -exponent > MAX_DIGITS:
+    if whole >= lexer.MAX_MANTISSA or -exponent > kernel.MAX_DIGITS:
         raise DataError(f"{text[:40]!r} has more than 18 digits")
     return (-whole if sign else whole), -exponent

@@ -4,8 +4,9 @@ A plan gives each column of the file a kind.  Numbers become `value` and `digits
 no trailing zero decimals; no float exists here.  `digits` is EMPTY where the field is empty; MISSING (written by the
 exact reader only) where it says that there is no number.  The first `lead` columns together name the instrument.
 
-Refused (status SLOW): quotes, exponents, spaces, more than 18 digits, too few or too many fields, long words.  The
-caller reads such a line exactly and goes on behind it.  Every buffer ends with a newline, which no loop steps over.
+Refused (status SLOW): quotes, exponents, spaces, decimals of more than 18 digits, too few or too many fields, long
+words.  The caller reads such a line exactly and goes on behind it.  Every buffer ends with a newline, which no loop
+steps over.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ DONE, FULL, SLOW, NEW_NAME = 0, 1, 2, 3
 RETURN = 13
 FNV_PRIME = 0x01000193
 NAME_BYTES = 128
-LONGEST_WHOLE = 18
+MAX_DIGITS = 18
+LARGEST_WHOLE = 4 * 10**18
 
 CURSOR = np.dtype(
     [
@@ -75,7 +77,7 @@ def find_name(buf, start, end, heads, names):
 
 @kernel(inline=True)
 def read_whole(buf, at):
-    """(value, position after) of an unsigned integer of at most 18 digits; position −1 when it is longer."""
+    """(value, position after) of an unsigned integer below LARGEST_WHOLE; position −1 when it is longer."""
     value = 0
     start = at
     c = int(buf[at])
@@ -83,8 +85,10 @@ def read_whole(buf, at):
         value = value * 10 + (c - ZERO)
         at += 1
         c = int(buf[at])
-        if at - start > LONGEST_WHOLE:
+        if at - start > 19:
             return 0, -1
+    if at - start == 19 and (value < MAX_MANTISSA or value >= LARGEST_WHOLE):
+        return 0, -1
     return value, at
 
 
@@ -124,7 +128,7 @@ def read_number(buf, at):
                 zeros = 0
             at += 1
             c = int(buf[at])
-        if digits > LONGEST_WHOLE:
+        if digits > MAX_DIGITS:
             return 0, 0, -1
     return (-value if negative else value), digits, at
 
