@@ -25,7 +25,7 @@ EMPTY, MISSING, HASHED = -1, -2, -3
 # Status
 DONE, FULL, SLOW, NEW_NAME = 0, 1, 2, 3
 
-RETURN = 13
+RETURN, QUOTE = 13, 34
 FNV_PRIME = 0x01000193
 NAME_BYTES = 128
 MAX_DIGITS = 18
@@ -82,12 +82,11 @@ def read_whole(buf, at):
     start = at
     c = int(buf[at])
     while c >= ZERO and c <= NINE:
-        value = value * 10 + (c - ZERO)
+        value = value * 10 + (c - ZERO)  # runs over only where there are too many digits
         at += 1
         c = int(buf[at])
-        if at - start > 19:
-            return 0, -1
-    if at - start == 19 and (value < MAX_MANTISSA or value >= LARGEST_WHOLE):
+    size = at - start
+    if size > 18 and (size > 19 or value < MAX_MANTISSA or value >= LARGEST_WHOLE):
         return 0, -1
     return value, at
 
@@ -134,30 +133,34 @@ def read_number(buf, at):
 
 
 @kernel(inline=True)
+def is_text(c):
+    """Whether a byte up to the comma is part of a field without quotes."""
+    return c != COMMA and c != NEWLINE and c != RETURN and c != QUOTE
+
+
+@kernel(inline=True)
 def read_word(buf, at):
     """(bytes packed as a little-endian word, size, position after); position −1 beyond 7 bytes or at a quote."""
     value = 0
     start = at
     c = int(buf[at])
-    while c != COMMA and c != NEWLINE and c != RETURN:
-        if c == 34 or at - start >= 7:
+    while c > COMMA or is_text(c):
+        if at - start >= 7:
             return 0, 0, -1
         value |= c << (8 * (at - start))
         at += 1
         c = int(buf[at])
-    return value, at - start, at
+    return value, at - start, (-1 if c == QUOTE else at)
 
 
 @kernel(inline=True)
 def end_of_field(buf, at):
     """Position of the comma or newline that ends the field at `at`; −1 when it holds a quote."""
     c = int(buf[at])
-    while c != COMMA and c != NEWLINE and c != RETURN:
-        if c == 34:
-            return -1
+    while c > COMMA or is_text(c):
         at += 1
         c = int(buf[at])
-    return at
+    return -1 if c == QUOTE else at
 
 
 @kernel
