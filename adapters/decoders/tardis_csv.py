@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from adapters.decoders.csv_table import EMPTY, IDENT, NUMBER, WHOLE, WORD, CsvReader, Layout
-from replay.errors import DataError, did_you_mean
+from replay.errors import ConfigError, DataError, did_you_mean
 from replay.events import BOOK, BUY, FUNDING, LIQUIDATION, MARK, QUOTE, SELL, TRADE
 from replay.kernel.assemble import BEGINS, GROUPED, NO_SEQ, ROW, SNAP
 from replay.kernel.lexer import word
@@ -33,12 +33,11 @@ class DataType:
     """One kind of file.
 
     `columns` are read after `timestamp` and `local_timestamp` and handed to `rows` in that order.  Files of one
-    `channel` cannot be mixed for one instrument; channels are merged in the order of `rank` where times are equal.
+    `channel` cannot be mixed for one instrument.
     """
 
     name: str
     channel: str
-    rank: int
     columns: dict[str, int]
     rows: Callable[[CsvReader, int, np.ndarray, Notes], np.ndarray]
 
@@ -229,15 +228,15 @@ OPTION = dict.fromkeys(("bid_price", "bid_amount", "ask_price", "ask_amount", "m
 DATA_TYPES = {
     t.name: t
     for t in (
-        DataType("trades", "trades", 0, PRINT, trade_rows),
-        DataType("liquidations", "liquidations", 1, PRINT, liquidation_rows),
-        DataType("derivative_ticker", "marks", 2, DERIVATIVE, derivative_rows),
-        DataType("incremental_book_L2", "book", 3, DELTA, book_rows),
-        DataType("book_snapshot_5", "book", 3, _depth_columns(5), snapshot_rows),
-        DataType("book_snapshot_25", "book", 3, _depth_columns(25), snapshot_rows),
-        DataType("quotes", "quotes", 4, TOUCH, quote_rows),
-        DataType("book_ticker", "quotes", 4, TOUCH, quote_rows),
-        DataType("options_chain", "quotes", 4, OPTION, option_rows),
+        DataType("trades", "trades", PRINT, trade_rows),
+        DataType("liquidations", "liquidations", PRINT, liquidation_rows),
+        DataType("derivative_ticker", "marks", DERIVATIVE, derivative_rows),
+        DataType("incremental_book_L2", "book", DELTA, book_rows),
+        DataType("book_snapshot_5", "book", _depth_columns(5), snapshot_rows),
+        DataType("book_snapshot_25", "book", _depth_columns(25), snapshot_rows),
+        DataType("quotes", "quotes", TOUCH, quote_rows),
+        DataType("book_ticker", "quotes", TOUCH, quote_rows),
+        DataType("options_chain", "quotes", OPTION, option_rows),
     )
 }
 
@@ -258,7 +257,7 @@ def data_type_of(path: Path, header: Sequence[str], declared: str = "") -> DataT
     """
     if declared:
         if declared not in DATA_TYPES:
-            raise DataError(f"no data type {declared!r}", str(path), hint=did_you_mean(declared, DATA_TYPES))
+            raise ConfigError("data_type", declared, "is not a data type", did_you_mean(declared, DATA_TYPES))
         return DATA_TYPES[declared]
     if tuple(header[:4]) != (*LEAD, "timestamp", "local_timestamp"):
         raise DataError("this is not a Tardis CSV file: its first line is not their header", str(path), 1)

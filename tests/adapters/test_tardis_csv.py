@@ -364,7 +364,7 @@ def test_wrong_options(write: Callable[..., Path]) -> None:
         CSV.open([path], polcy="repair")
     with pytest.raises(ConfigError, match="no such policy"):
         CSV.open([path], policy="mend")
-    with pytest.raises(ConfigError, match="cannot be missed"):
+    with pytest.raises(ConfigError, match="without message ids"):
         CSV.open([path], drop_every=5)
     with pytest.raises(ConfigError, match="no file"):
         CSV.open([])
