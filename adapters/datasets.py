@@ -29,7 +29,7 @@ from replay.kernel.survey import NO_LAG
 from replay.quality import QualityReport
 from replay.sources import BATCH_ROWS
 
-RANKS = ("trades", "liquidations", "marks", "book", "quotes")
+RANKS = ("trades", "liquidations", "marks", "book", "quotes", "mixed")
 """Channels, in the order in which they are merged at equal times."""
 
 LINE_BITS = 40
@@ -41,7 +41,7 @@ Infer = Callable[[str, str, np.void], Instrument]
 
 
 class DataFile(ABC):
-    """One file; `kind` is the data type, `channel` one of RANKS or "" for a file of several channels.
+    """One file; `kind` is the data type, `channel` one of RANKS ("mixed": several channels).
 
     The survey fills in `findings[i]` of name i and `owners`, the names that occur.
     """
