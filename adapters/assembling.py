@@ -151,6 +151,9 @@ class Assembler:
         self._drain_log()
         for gap in self.gaps.gaps:
             report.add_gap(gap)
+        for instrument, feed in zip(self.instruments, self.feeds):
+            if feed["gap_us"]:
+                report.add_gap(Gap(instrument.name, int(feed["gap_us"]), -1, -1))
         report.gaps_total += self.gaps.gaps_total - len(self.gaps.gaps)
         report.ts_backsteps += int(self.feeds["anomalies"][:, kernel.OFF_ORDER].sum())
         for instrument, feed in zip(self.instruments, self.feeds):
@@ -167,8 +170,8 @@ class Assembler:
             q.off_tick += int(feed["off_tick"])
             q.exch_ts_backsteps += int(feed["backsteps"])
             q.duplicates += int(feed["anomalies"][kernel.REPEATED])
-            if feed["live"]:
-                q.book_state = "live"
+            if feed["live"] or feed["gap_us"]:
+                q.book_state = "live" if feed["live"] else "stale"
             for what, times in zip(kernel.ANOMALIES, feed["anomalies"]):
                 if times:
                     q.anomalies[what] += int(times)

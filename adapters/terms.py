@@ -19,6 +19,7 @@ import numpy as np
 
 from replay.errors import DataError
 from replay.instruments import Instrument, Payoff
+from replay.units import plain
 
 SPOT = frozenset((
     "binance", "binance-us", "binance-jersey", "binance-spot", "bitfinex", "bitflyer", "bitstamp", "bybit-spot",
@@ -55,7 +56,7 @@ def inferred(exchange: str, symbol: str, finding: np.void) -> Instrument:
 
 def step(mantissa: int, digits: int) -> Decimal:
     """A positive decimal step; 1 when nothing was seen."""
-    return Decimal(mantissa or 1).scaleb(-digits if mantissa else 0)
+    return Decimal(plain(Decimal(mantissa or 1).scaleb(-digits if mantissa else 0)))
 
 
 def _terms(exchange: str, symbol: str) -> tuple[Payoff, Decimal, str]:

@@ -7,6 +7,8 @@ Data sets have no sequence numbers, so the rules differ from those of `replay.ke
   snapshot), instrument or the snapshot mark changes; other rows continue the message before them.
 * Book rows before the first snapshot of an instrument are left out.  A snapshot after a delta means that the recorder
   connected anew: what came between is lost, so a GAP row goes before it, at the time of the row before.
+* A format that numbers its messages may send a GAP row itself (`seq` the last good id, `price` the first one after the
+  hole); book rows are then left out until the next snapshot.
 * ts = local + offset, held from stepping back; venue times are held inside [ts − horizon, ts] and, inside one channel
   of one instrument, from stepping back.  Each clamp flags BAD_TS and is counted.
 
@@ -91,6 +93,7 @@ FEED = np.dtype(
         ("live", "<i8"),
         ("after_delta", "<i8"),
         ("delta_us", "<i8"),  # ts of the latest book message
+        ("gap_us", "<i8"),  # ts of a GAP row that no snapshot has closed, 0: none
         ("last_ident", "<i8"),
         ("rows", "<i8"),
         ("messages", "<i8"),
@@ -163,7 +166,7 @@ def put(out, lines, cursor, row, kind, side, price, qty, value, flags):
 @kernel
 def channel_of(kind):
     """Channel whose venue times are in order."""
-    if kind == BOOK:
+    if kind == BOOK or kind == GAP:
         return BOOKS
     if kind == TRADE:
         return TRADES
@@ -224,12 +227,9 @@ def starts(row, before, opened):
 
 
 @kernel
-def lose(row, setup, feed, latest, out, lines, log, cursor):
-    """A GAP row at the time of the row before the snapshot that `row` starts, and a line of the log."""
-    entry = log[cursor["logged"]]
-    entry["owner"] = row["owner"]
-    entry["start_us"] = feed["delta_us"]
-    cursor["logged"] += 1
+def lose(row, setup, feed, latest, out, lines, cursor):
+    """A GAP row at the time of the row before the snapshot that `row` starts."""
+    feed["gap_us"] = feed["delta_us"]
     feed["reconnects"] += 1
     cursor["ts"] = cursor["last_ts"]
     cursor["exch"] = max(latest[row["owner"], BOOKS], cursor["last_ts"] - setup["horizon_us"])
@@ -245,7 +245,7 @@ def begin(row, setup, feed, latest, out, lines, log, cursor):
     kind = row["kind"]
     lost = kind == BOOK and row["bits"] & SNAP and feed["after_delta"] == 1
     if lost:
-        lose(row, setup, feed, latest, out, lines, log, cursor)
+        lose(row, setup, feed, latest, out, lines, cursor)
     cursor["open"] = 1
     cursor["clear"] = 0
     feed["messages"] += 1
@@ -254,12 +254,17 @@ def begin(row, setup, feed, latest, out, lines, log, cursor):
         feed["stale"] += 1
         return
     set_times(row, setup, feed, latest, cursor)
-    if lost:
-        log[cursor["logged"] - 1]["end_us"] = cursor["ts"]
     if kind == BOOK:
         feed["delta_us"] = cursor["ts"]
         if row["bits"] & SNAP:
-            cursor["clear"] = CLEAR | (GAP_BEFORE if lost else 0)
+            cursor["clear"] = CLEAR | (GAP_BEFORE if feed["gap_us"] > 0 else 0)
+            if feed["gap_us"] > 0:
+                entry = log[cursor["logged"]]
+                entry["owner"] = row["owner"]
+                entry["start_us"] = feed["gap_us"]
+                entry["end_us"] = cursor["ts"]
+                cursor["logged"] += 1
+                feed["gap_us"] = 0
             feed["snapshots"] += 1
             feed["live"] = 1
             feed["after_delta"] = 0
@@ -272,6 +277,8 @@ def begin(row, setup, feed, latest, out, lines, log, cursor):
 def judge(row, before, feed, policy):
     """The anomaly of a row and whether it is left out: (code, out); code −1 when nothing is wrong with it."""
     kind = row["kind"]
+    if kind == GAP:
+        return -1, False
     if kind == QUOTE:
         if row["price_digits"] < -1 or row["size_digits"] < -1:
             return BAD_PRICE, False
@@ -310,6 +317,13 @@ def emit(row, feed, out, lines, cursor):
     """The event of a sound row; 0, TOO_LARGE, or ANOMALY with the code of what was rounded in the cursor."""
     kind = row["kind"]
     cursor["code"] = -1
+    if kind == GAP:
+        feed["gap_us"] = cursor["ts"]
+        feed["reconnects"] += 1
+        feed["live"] = 0
+        feed["after_delta"] = 0
+        put(out, lines, cursor, row, kind, 0, 0, 0, row["price"], 0)
+        return DONE
     if kind == FUNDING:
         rate, lost = rescale(row["price"], row["price_digits"], SCALE_DIGITS)
         if rate == -BIG:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from replay.events import BOOK, FUNDING, MARK, TRADE
+from replay.events import BOOK, FUNDING, GAP, MARK, TRADE
 from replay.kernel.jit import kernel
 from replay.kernel.survey import NO_LAG, fold
 
@@ -47,7 +47,7 @@ def outline(rows, count, findings, highest_us):
         if local_us > finding["last_us"]:
             finding["last_us"] = local_us
         finding["rows"] += 1
-        if kind == MARK or kind == FUNDING:
+        if kind == MARK or kind == FUNDING or kind == GAP:
             continue
         if row["venue_us"] >= 0:
             if kind == BOOK or kind == TRADE:
