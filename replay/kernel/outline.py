@@ -47,12 +47,12 @@ def outline(rows, count, findings, highest_us):
         if local_us > finding["last_us"]:
             finding["last_us"] = local_us
         finding["rows"] += 1
-        if kind == MARK or kind == FUNDING or kind == GAP:
-            continue
         if row["venue_us"] >= 0:
             if kind == BOOK or kind == TRADE:
                 finding["least_lag"] = min(finding["least_lag"], local_us - row["venue_us"])
             finding["max_lag"] = max(finding["max_lag"], highest_us - row["venue_us"])
+        if kind == MARK or kind == FUNDING or kind == GAP:
+            continue
         if row["price_digits"] >= 0:
             finding["price_step"], finding["price_digits"] = fold(
                 finding["price_step"], finding["price_digits"], row["price"], row["price_digits"]
