@@ -31,7 +31,8 @@ IN_CONTRACTS = frozenset((
     "kucoin-futures",
 ))  # fmt: skip
 COIN_M = frozenset(("binance-delivery", "binance-coinm"))
-STABLE = re.compile(r"(USDT|USDC|BUSD|FDUSD|TUSD|EUR|GBP|BTC|ETH)$")
+STABLE = re.compile(r"(USDT|USDC|BUSD|FDUSD|TUSD)$")
+MONEY = re.compile(r"(?:^|.)(USD|EUR|GBP|BTC|ETH)$")
 USD_QUOTE = re.compile(r"^(?:[PF]I_)?([A-Z0-9]+?)[-_/]?USD(?![A-Z])")
 DERIBIT_FUTURE = re.compile(r"^([A-Z]+)-")
 OPTION = re.compile(r"-[CP]$")
@@ -59,9 +60,16 @@ def step(mantissa: int, digits: int) -> Decimal:
     return Decimal(plain(Decimal(mantissa or 1).scaleb(-digits if mantissa else 0)))
 
 
+def quote_of(symbol: str) -> str:
+    """The currency that prices are in: a stable coin anywhere, else money behind the first name, else USD."""
+    names = re.split(r"[-_/]", symbol)
+    found = next(filter(None, map(STABLE.search, names)), None)
+    found = found or MONEY.search(names[1] if len(names) > 1 else names[0])
+    return found[1] if found else "USD"
+
+
 def _terms(exchange: str, symbol: str) -> tuple[Payoff, Decimal, str]:
-    stable = STABLE.search(symbol.split("_")[0])
-    quote = stable[1] if stable else "USDT" if "USDT" in symbol else "USD"
+    quote = quote_of(symbol)
     if exchange in SPOT:
         return "spot", Decimal(1), quote
     inverse = DERIBIT_FUTURE.match(symbol) if exchange == "deribit" else USD_QUOTE.match(symbol)

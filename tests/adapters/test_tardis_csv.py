@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from adapters.binance import SPOT, USDM
 from adapters.tardis_csv import CSV, TardisSource
+from replay import Context, Replay, Strategy
 from replay.errors import ConfigError, DataError
 from replay.events import BOOK, CLEAR, FUNDING, GAP, GAP_BEFORE, LAST, LIQUIDATION, MARK, QUOTE, SNAPSHOT, TRADE
 from replay.instruments import Instrument
@@ -368,3 +369,22 @@ def test_wrong_options(write: Callable[..., Path]) -> None:
         CSV.open([path], drop_every=5)
     with pytest.raises(ConfigError, match="no file"):
         CSV.open([])
+
+
+def test_a_strategy_runs_on_files_of_several_channels(captures: Path) -> None:
+    class Counting(Strategy):
+        def on_start(self, ctx: Context) -> None:
+            self.seen = {"book": 0, "trade": 0, "quote": 0}
+
+        def on_book(self, ctx: Context, book: object) -> None:
+            self.seen["book"] += 1
+
+        def on_trade(self, ctx: Context, trade: object) -> None:
+            self.seen["trade"] += 1
+
+        def on_quote(self, ctx: Context, quote: object) -> None:
+            self.seen["quote"] += 1
+
+    strategy = Counting()
+    Replay(CSV.open(sorted((captures / "derived_tardis").glob("binance-futures_*")))).run(strategy)
+    assert strategy.seen == {"book": 2_286, "trade": 4_315, "quote": 22_435}
