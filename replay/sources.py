@@ -108,13 +108,18 @@ class ArraySource:
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
         """Slices of the array that end with a message."""
-        flags = self.events["flags"]
-        start = 0
-        while start < len(flags):
-            stop = min(start + rows, len(flags))
-            while stop > start and not flags[stop - 1] & LAST:
-                stop -= 1
-            if stop == start:  # a message of more than `rows` rows
-                stop = start + rows + int(np.argmax(flags[start + rows :] & LAST)) + 1
-            yield self.events[start:stop]
-            start = stop
+        return cut_batches(self.events, rows)
+
+
+def cut_batches(events: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Slices of `events` (closed by LAST) of at most `rows` rows, or one message where that is longer."""
+    flags = events["flags"]
+    start = 0
+    while start < len(flags):
+        stop = min(start + rows, len(flags))
+        while stop > start and not flags[stop - 1] & LAST:
+            stop -= 1
+        if stop == start:
+            stop = start + rows + int(np.argmax(flags[start + rows :] & LAST)) + 1
+        yield events[start:stop]
+        start = stop
