@@ -108,10 +108,15 @@ class ArraySource:
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
         """Slices of the array that end with a message."""
-        ends = np.flatnonzero(self.events["flags"] & LAST) + 1
-        start = 0
-        while start < len(self.events):
-            at = int(np.searchsorted(ends, start + rows, side="right")) - 1
-            stop = int(ends[at]) if at >= 0 and ends[at] > start else int(ends[np.searchsorted(ends, start + 1)])
-            yield self.events[start:stop]
-            start = stop
+        yield from message_batches(self.events, rows)
+
+
+def message_batches(events: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Slices of whole messages, at most `rows` long unless one message is longer; together they are `events`."""
+    ends = np.flatnonzero(events["flags"] & LAST) + 1
+    start = 0
+    while start < len(events):
+        at = int(np.searchsorted(ends, start + rows, side="right")) - 1
+        stop = int(ends[at]) if at >= 0 and ends[at] > start else int(ends[np.searchsorted(ends, start + 1)])
+        yield events[start:stop]
+        start = stop
