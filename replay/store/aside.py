@@ -26,14 +26,14 @@ class Slot:
     """An empty folder `path` that belongs to this process until `release`."""
 
     def __init__(self, store: Path) -> None:
-        for number in count():
-            path = store / WRITING / str(number)
-            path.mkdir(parents=True, exist_ok=True)
-            lock = _locked(path)
-            if lock is not None:
-                break
-        self.path, self._lock = path, lock
-        _empty(path)
+        numbers = count()
+        lock = None
+        while lock is None:
+            self.path = store / WRITING / str(next(numbers))
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = _locked(self.path)
+        self._lock = lock
+        _empty(self.path)
 
     def release(self) -> None:
         """Delete the folder and what is left in it."""

@@ -17,11 +17,16 @@ from replay.units import INT64_MAX, INT64_MIN
 def check_day(day: Day) -> None:
     """Read every file of a day.  DataError naming the first whose events are not those that were written."""
     for file in day.files.values():
-        if events_digest(file) != file.footer.digest:
-            raise DataError(
-                "holds other events than were written: the digest differs", fspath(file.path),
-                hint="delete it and import the day again",
-            )  # fmt: skip
+        check_file(file)
+
+
+def check_file(file: DayFile) -> None:
+    """Read one file.  DataError when its events are not those that were written."""
+    if events_digest(file) != file.footer.digest:
+        raise DataError(
+            "holds other events than were written: the digest differs", fspath(file.path),
+            hint="delete it and import the day again",
+        )  # fmt: skip
 
 
 def events_digest(file: DayFile) -> str:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from os import fspath
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -6,7 +6,6 @@ asked for, names the digest of the file that it was made from, and may be delete
 
 from __future__ import annotations
 
-import os
 from os import fspath
 from pathlib import Path
 
@@ -55,6 +54,6 @@ def _make(root: Path, file: DayFile, path: Path) -> None:
                 arrays = [pa.array(np.ascontiguousarray(columns[f.name])).view(f.type) for f in schema]
                 out.write_batch(pa.record_batch(arrays, schema=schema))
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         slot.release()

@@ -7,7 +7,7 @@ a block a lane, whatever the length of the day.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from os import fspath
 from pathlib import Path
@@ -126,21 +126,28 @@ class Lane:
 
 def merged(lanes: Sequence[Lane]) -> Iterator[np.ndarray]:
     """Arrays of whole messages of all lanes by `(ts, message)`, ties in the order of `lanes`."""
-    one = len({lane.instrument for lane in lanes}) == 1
     waiting = [lane for lane in lanes if lane.fill()]
     while waiting:
         bound = min(lane.last for lane in waiting)
         blocks = [block for block in (lane.take(bound) for lane in waiting) if len(block[0])]
-        yield blocks[0][0] if len(blocks) == 1 else _sorted(blocks, one)
+        yield blocks[0][0] if len(blocks) == 1 else _interleaved(blocks)
         waiting = [lane for lane in waiting if len(lane.rows) or lane.fill()]
 
 
-def _sorted(blocks: list[Block], one: bool) -> np.ndarray:
-    """The rows of all blocks in order; of `one` instrument the message numbers alone are enough."""
-    numbers = np.concatenate([block[1] for block in blocks])
-    rows = _joined([block[0] for block in blocks])
-    order = np.argsort(numbers, kind="stable") if one else np.lexsort((numbers, rows["ts"]))
-    return _words(rows)[order].view(EVENT)[:, 0]
+def _interleaved(blocks: list[Block]) -> np.ndarray:
+    from replay.kernel.interleave import interleave
+    from replay.kernel.merge import CURSOR
+
+    words = np.concatenate([_words(rows) for rows, _ in blocks])
+    numbers = np.concatenate([own for _, own in blocks])
+    stops = np.cumsum([len(own) for _, own in blocks])
+    at = stops - [len(own) for _, own in blocks]
+    out = np.empty_like(words)
+    written = interleave(
+        words, numbers, at, stops, np.zeros(len(at), CURSOR), np.zeros(len(at), np.int64), out
+    )  # fmt: skip
+    assert written == len(out), "rows were lost"
+    return out.view(EVENT)[:, 0]
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+def prefetched(items: Iterator[T], depth: int = 4) -> Iterator[T]:
     """The same items in the same order; a thread makes up to `depth` + 1 of them ahead.
 
     What `items` raises is raised here, in its place.  The thread ends with the iteration, also when that is given up.

@@ -21,8 +21,8 @@ from replay.store.lanes import Lane, hot_batches, merged, parquet_batches
 from replay.store.prefetch import prefetched
 from replay.units import INT64_MAX, INT64_MIN
 
-BLOCK_ROWS = 32_768
-ROWS_IN_FLIGHT = 262_144
+BLOCK_ROWS = 16_384
+ROWS_IN_FLIGHT = 131_072
 """Rows that all lanes together hold at once, about: with many lanes each reads shorter blocks."""
 
 

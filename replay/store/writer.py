@@ -198,7 +198,7 @@ class Writer:
             for channel, file in day.files.items():
                 place = self.root / layout.file_path(name, channel, day.number)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file.path, place)
+                file.path.replace(place)
             for channel in layout.CHANNELS:
                 if channel not in siblings:
                     (self.root / layout.file_path(name, channel, day.number)).unlink(missing_ok=True)
