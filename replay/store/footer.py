@@ -88,6 +88,7 @@ class Footer:
     def text(self) -> str:
         """JSON, the same bytes for the same facts."""
         values = asdict(self)
+        values["quality"]["counts"] = self.quality.counts.as_dict()  # asdict cannot copy a Counter
         terms = values["instrument"]
         for name in ("tick", "lot", "multiplier"):
             terms[name] = plain(getattr(self.instrument, name))

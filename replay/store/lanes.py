@@ -19,13 +19,11 @@ import pyarrow.parquet as pq
 
 from replay.errors import DataError
 from replay.events import EVENT, LAST
-from replay.store.columns import NAMES, Grid, events_of
+from replay.store.columns import NAMES, Grid, events_of, joined, words_of
 from replay.store.footer import KEY, Footer, unreadable
 
 Block = tuple[np.ndarray, np.ndarray]
 """EVENT rows and the number of the message of each."""
-
-WORDS = EVENT.itemsize // 8
 
 
 def parquet_batches(path: Path, footer: Footer, start_us: int, end_us: int, rows: int) -> Iterator[Any]:
@@ -104,7 +102,7 @@ class Lane:
     def _keep(self, parts: list[Block], tail: int) -> None:
         rows, numbers = parts[0]
         if len(parts) > 1:
-            rows, numbers = _joined([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+            rows, numbers = joined([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
         cut = len(rows) - tail
         self._tail = rows[cut:].copy(), numbers[cut:].copy()
         self.rows, self.numbers = rows[:cut], numbers[:cut]
@@ -138,7 +136,7 @@ def _interleaved(blocks: list[Block]) -> np.ndarray:
     from replay.kernel.interleave import interleave
     from replay.kernel.merge import CURSOR
 
-    words = np.concatenate([_words(rows) for rows, _ in blocks])
+    words = np.concatenate([words_of(rows) for rows, _ in blocks])
     numbers = np.concatenate([own for _, own in blocks])
     stops = np.cumsum([len(own) for _, own in blocks])
     at = stops - [len(own) for _, own in blocks]
@@ -148,12 +146,3 @@ def _interleaved(blocks: list[Block]) -> np.ndarray:
     )  # fmt: skip
     assert written == len(out), "rows were lost"
     return out.view(EVENT)[:, 0]
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([_words(part) for part in parts]).view(EVENT)[:, 0]
-
-
-def _words(rows: np.ndarray) -> np.ndarray:
-    """The same memory as 8 integers a row: NumPy copies those much faster than records."""
-    return rows.view(np.int64).reshape(-1, WORDS)

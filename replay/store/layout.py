@@ -11,9 +11,12 @@ a message's first row decides.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, unquote
+
+import numpy as np
 
 from replay.errors import ConfigError, did_you_mean
 from replay.events import BOOK, FUNDING, GAP, LIQUIDATION, MARK, QUOTE, TRADE
@@ -38,6 +41,16 @@ _EPOCH = date(1970, 1, 1)
 def day_number(time_us: int) -> int:
     """UTC days since the epoch; day d covers [d, d + 1) × US_PER_DAY."""
     return time_us // US_PER_DAY
+
+
+def day_slices(times_us: np.ndarray) -> Iterator[tuple[int, slice]]:
+    """(day number, where it lies) of each day in an ascending, non-empty array of times."""
+    start = 0
+    while start < len(times_us):
+        day = day_number(int(times_us[start]))
+        stop = int(np.searchsorted(times_us, (day + 1) * US_PER_DAY))
+        yield day, slice(start, stop)
+        start = stop
 
 
 def date_of(day: int) -> str:

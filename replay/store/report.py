@@ -114,7 +114,7 @@ def file_lines(file: DayFile) -> list[str]:
     footer = file.footer
     i = footer.instrument
     terms = f"{i.payoff}, tick {i.tick}, lot {i.lot}, multiplier {i.multiplier}, settles in {i.settle}"
-    out = [
+    return [
         f"{i.name} {footer.channel} {Path(file.path).parent.name.partition('=')[2]}",
         f"  {terms}",
         f"  {footer.rows:,} rows, {footer.messages:,} messages, {file.bytes / 1e6:,.3f} MB, "
@@ -124,4 +124,3 @@ def file_lines(file: DayFile) -> list[str]:
         f"  digest {footer.digest}",
         *(f"  from {source.name} ({source.bytes:,} bytes, sha256 {source.sha256})" for source in footer.source_files),
     ]
-    return out

@@ -15,15 +15,37 @@ import numpy as np
 from replay.errors import ConfigError, DataError, did_you_mean
 from replay.events import LAST
 from replay.instruments import Instrument
+from replay.quality import InstrumentQuality
 from replay.sources import Source
 from replay.store import layout
 from replay.store.aside import sweep
 from replay.store.catalog import Catalog, Day, IncompleteDay
 from replay.store.check import check_day
+from replay.store.columns import chosen
 from replay.store.footer import SourceFile, combined_digest
 from replay.store.source import StoreSource, add_counts
 from replay.store.writer import Existing, Writer
-from replay.units import US_PER_DAY, iso_from_us
+from replay.units import iso_from_us
+
+
+def _counts(source: Source) -> list[InstrumentQuality]:
+    """What the source has counted so far, one by one instrument; later counting does not change it."""
+    report = source.quality
+    return [copy.deepcopy(report.of(instrument.name)) for instrument in source.instruments]
+
+
+def _share(events: np.ndarray, messages: int, writers: Sequence[Writer]) -> int:
+    """Hand the rows of one day to the writers of their instruments; `messages` came before them, more came now."""
+    ends = (events["flags"] & LAST) != 0
+    numbers = messages + np.cumsum(ends) - ends
+    instruments = events["instrument"]
+    for index in range(int(instruments.min()), int(instruments.max()) + 1):
+        mine = np.flatnonzero(instruments == index)
+        if len(mine) == len(events):
+            writers[index].write(events, numbers)
+        elif len(mine):
+            writers[index].write(chosen(events, mine), numbers[mine])
+    return int(numbers[-1]) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,24 +175,17 @@ class Store:
             writers = [
                 stack.enter_context(self.writer(i, source_files=files, existing=existing)) for i in source.instruments
             ]
-            before = [copy.deepcopy(source.quality.of(i.name)) for i in source.instruments]
+            before = _counts(source)
             for batch in source.batches():
-                days = batch["ts"] // US_PER_DAY
-                for day in np.unique(days).tolist():
+                for day, part in layout.day_slices(batch["ts"]):
                     if day != today:
                         today, messages = day, 0
-                    part = batch[days == day]
-                    ends = (part["flags"] & LAST) != 0
-                    numbers = messages + np.cumsum(ends) - ends
-                    messages = int(numbers[-1]) + 1
-                    for index in np.unique(part["instrument"]).tolist():
-                        mine = part["instrument"] == index
-                        writers[index].write(part[mine], numbers[mine])
+                    messages = _share(batch[part], messages, writers)
+                now = _counts(source)
+                for writer, new, old in zip(writers, now, before):
+                    add_counts(writer.quality, new, old)
+                before = now
                 rows += len(batch)
-                counts = source.quality
-                for writer, instrument, old in zip(writers, source.instruments, before):
-                    add_counts(writer.quality, counts.of(instrument.name), old)
-                before = [copy.deepcopy(counts.of(i.name)) for i in source.instruments]
                 if progress is not None:
                     progress(rows)
         return rows

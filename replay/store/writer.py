@@ -28,9 +28,8 @@ from replay.store import layout
 from replay.store.aside import Slot, writing_errors
 from replay.store.catalog import Catalog
 from replay.store.check import digest_of
-from replay.store.columns import ENCODED, NAMES, ROW_GROUP_ROWS, Columns, record_batch, schema_of
+from replay.store.columns import ENCODED, NAMES, ROW_GROUP_ROWS, Columns, chosen, joined, record_batch, schema_of
 from replay.store.footer import KEY, DayQuality, Footer, SourceFile
-from replay.units import US_PER_DAY
 
 Existing = Literal["error", "replace", "skip"]
 EXISTING: tuple[Existing, ...] = ("error", "replace", "skip")
@@ -88,11 +87,8 @@ class Writer:
             return
         try:
             self._check(events, message)
-            days = events["ts"] // US_PER_DAY
-            cuts = np.flatnonzero(np.diff(days)) + 1
-            for start, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(events)]):
-                own = None if message is None else message[start:stop]
-                self._write_day(int(days[start]), events[start:stop], own)
+            for day, part in layout.day_slices(events["ts"]):
+                self._write_day(day, events[part], None if message is None else message[part])
             self._last_us = int(events["ts"][-1])
         except BaseException:
             self.abort()
@@ -236,7 +232,7 @@ class _Day:
             if name not in self.files:
                 self.files[name] = _ChannelFile(self.folder / f"{name}.part")
             mine = np.flatnonzero(of_row == index)
-            self.files[name].append(events[mine], np.asarray(message[mine], np.int64), instrument, schema)
+            self.files[name].append(chosen(events, mine), np.asarray(message[mine], np.int64), instrument, schema)
 
     def _count(self, events: np.ndarray, ends: np.ndarray, name: str) -> None:
         counts, kinds, flags = self.seen.counts, events["kind"], events["flags"]
@@ -321,7 +317,7 @@ class _ChannelFile:
 
     def _write_groups(self, instrument: Instrument, schema: Any, least: int) -> None:
         """Write row groups while at least `least` rows wait."""
-        events = np.concatenate([rows for rows, _ in self.waiting])
+        events = joined([rows for rows, _ in self.waiting])
         message = np.concatenate([numbers for _, numbers in self.waiting])
         at = 0
         while len(events) - at >= least:
