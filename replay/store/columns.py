@@ -141,7 +141,7 @@ def events_of(batch: Any, constants: Mapping[str, int], grid: Grid, instrument: 
     events["instrument"] = instrument
     message = None
     for name, value in constants.items():
-        events[name] = value
+        events[name] = value * getattr(grid, name)[0] if name in ("price", "qty") else value
     for name, array in zip(batch.schema.names, batch.columns):
         if array.null_count:
             raise DataError(f"column {name} has empty cells")
