@@ -143,11 +143,12 @@ class Catalog:
                     f"belongs to {footer.instrument.name} {footer.channel} {layout.date_of(footer.day)}",
                     fspath(file.path), hint="move it back",
                 )  # fmt: skip
-            if footer.siblings != {other: files[other].footer.digest for other in files}:
-                raise IncompleteDay(
-                    f"{name} {layout.date_of(number)} is incomplete: its files do not belong together",
-                    fspath(self.root), hint="import the day again, or remove it with: replay gc",
-                )  # fmt: skip
+        digests = {channel: file.footer.digest for channel, file in files.items()}
+        if any(file.footer.siblings != digests for file in files.values()):
+            raise IncompleteDay(
+                f"{name} {layout.date_of(number)} is incomplete: its files do not belong together",
+                fspath(self.root), hint="import the day again, or remove it with: replay gc",
+            )  # fmt: skip
         return Day(files)
 
     def days(self, name: str) -> Iterator[Day | DataError]:

@@ -109,6 +109,8 @@ def _quality(days: dict[str, list[Day]], horizon_us: int) -> QualityReport:
         for day in own:
             part = QualityReport(gaps_total=day.quality.gaps_total, gaps=[replace(gap) for gap in day.quality.gaps])
             part.instruments[name] = replace(day.quality.counts)
+            if part.instruments[name].book_state == "empty" and name in report.instruments:
+                part.instruments[name].book_state = report.instruments[name].book_state  # no book message that day
             recovered = day.quality.recovered_us
             for gap in report.gaps:
                 if gap.instrument == name and gap.end_us is None and recovered is not None:

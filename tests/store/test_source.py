@@ -28,7 +28,7 @@ from tests.store.conftest import BOTH, MIDNIGHT
 
 def events_of(source: Source, rows: int = 32_768) -> np.ndarray:
     """All rows."""
-    return np.concatenate([empty_events(0), *source.batches(rows)])
+    return np.concatenate([empty_events(0), *(batch.copy() for batch in source.batches(rows))])
 
 
 def kept(market: np.ndarray, mask: np.ndarray) -> bytes:
@@ -107,8 +107,11 @@ def recordings(draw: st.DrawFn) -> np.ndarray:
     rows = empty_events(sum(size for _, size in messages))
     seed = draw(st.integers(0, 2**32 - 1))
     random = np.random.default_rng(seed)
-    for name, low, high in (("exch_ts", 0, 2**50), ("seq", -(2**63), 2**63 - 1), ("price", -(10**15), 10**15),
-                            ("qty", 0, 10**15), ("value", -(2**63), 2**63 - 1), ("flags", 0, 128), ("side", -1, 2)):  # fmt: skip
+    limits = {
+        "exch_ts": (0, 2**50), "seq": (-(2**63), 2**63 - 1), "price": (-(10**15), 10**15), "qty": (0, 10**15),
+        "value": (-(2**63), 2**63 - 1), "flags": (0, 128), "side": (-1, 2),
+    }  # fmt: skip
+    for name, (low, high) in limits.items():
         rows[name] = random.integers(low, high, len(rows))
     sizes = [size for _, size in messages]
     steps = random.choice([0, 0, 1, US_PER_DAY // 16], len(messages))
