@@ -11,11 +11,12 @@ from replay.kernel.merge import NEVER, merge_build, merge_runner_up, merge_sift
 
 
 @kernel
-def interleave(words, numbers, at, stops, cursors, heap, out):
-    """Merge the runs `words[at[s]:stops[s]]`; rows are 8 int64 words, the first of them `ts` (below `NEVER`).
+def interleave(words, numbers, at, stops, more, cursors, heap, out):
+    """Merge the runs `words[at[s]:stops[s]]` until one ends that has `more` (1) to come, or until all have ended.
 
-    `numbers` belongs to the rows; `cursors` (CURSOR) and `heap` (int64) hold one entry a run, `out` all rows.  `at` is
-    advanced to `stops`.  Returns the number of rows written.
+    Rows are 8 int64 words, the first of them `ts` (below `NEVER`); `numbers` belongs to the rows; `cursors` (CURSOR)
+    and `heap` (int64) hold one entry a run, `out` as many rows as wait.  A run that has `more` must not be empty.
+    `at` is advanced.  Returns the number of rows written.
     """
     n = len(at)
     for s in range(n):
@@ -44,6 +45,8 @@ def interleave(words, numbers, at, stops, cursors, heap, out):
             written += 1
             i += 1
         at[s] = i
+        if i == stop and more[s]:
+            break
         cursors[s]["time"] = NEVER
         if i < stop:
             cursors[s]["time"] = words[i, 0]

@@ -35,7 +35,7 @@ def events_digest(file: DayFile) -> str:
     grid = Grid.of(footer.instrument, footer.instrument, decimals=True)
     rows_hash, numbers_hash = hashlib.sha256(), hashlib.sha256()
     for batch in parquet_batches(file.path, footer, INT64_MIN, INT64_MAX, ROW_GROUP_ROWS):
-        rows, numbers = events_of(batch, footer.constants, grid, 0)
+        rows, numbers = events_of(batch, footer.constants, grid)
         rows_hash.update(rows.view(np.uint8).data)
         numbers_hash.update(np.ascontiguousarray(numbers).view(np.uint8).data)
     return digest_of(rows_hash.digest(), numbers_hash.digest())

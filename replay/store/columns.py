@@ -134,21 +134,31 @@ class Grid:
         return cls(pairs[0], pairs[1])
 
 
-def events_of(batch: Any, constants: Mapping[str, int], grid: Grid, instrument: int) -> tuple[np.ndarray, np.ndarray]:
-    """A record batch as (EVENT records of instrument index `instrument`, int64 message numbers).
+def events_of(batch: Any, constants: Mapping[str, int], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """A record batch as (new EVENT records of instrument 0, int64 message numbers).
 
-    `constants` gives the columns that the batch leaves out.  DataError when a value is missing.
+    `constants` gives the columns that the batch leaves out.  DataError when a value is missing or too large.
     """
-    events = np.zeros(len(batch), EVENT)
+    events, numbers = np.zeros(len(batch), EVENT), np.empty(len(batch), np.int64)
+    constants_into(events, constants, grid, 0)
+    batch_into(batch, events, numbers, grid)
+    return events, numbers
+
+
+def constants_into(events: np.ndarray, constants: Mapping[str, int], grid: Grid, instrument: int) -> None:
+    """Write an instrument index and the columns with one value."""
     events["instrument"] = instrument
-    message = None
     for name, value in constants.items():
         events[name] = _times(np.array([value]), getattr(grid, name)[0], name) if name in ("price", "qty") else value
+
+
+def batch_into(batch: Any, events: np.ndarray, numbers: np.ndarray, grid: Grid) -> None:
+    """Write the columns of a record batch to as many EVENT records and message numbers; other fields stay."""
     for name, array in zip(batch.schema.names, batch.columns):
         if array.null_count:
             raise DataError(f"column {name} has empty cells")
         if name == "message":
-            message = _int64(array)
+            numbers[:] = _int64(array)
         elif name in ("price", "qty"):
             up, down = getattr(grid, name)
             values = _int64(array)
@@ -156,8 +166,11 @@ def events_of(batch: Any, constants: Mapping[str, int], grid: Grid, instrument: 
             events[name] = values if up == 1 else _times(values, up, name)
         else:
             events[name] = _int64(array) if pa.types.is_timestamp(array.type) else array.to_numpy()
-    assert message is not None, "the column message is always read"
-    return events, message
+
+
+def times_of(batch: Any) -> np.ndarray:
+    """The column `ts`, without a copy."""
+    return _int64(batch.column(0))
 
 
 def _times(values: np.ndarray, factor: int, name: str) -> np.ndarray:

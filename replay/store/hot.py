@@ -49,7 +49,7 @@ def _make(root: Path, file: DayFile, path: Path) -> None:
         aside = slot.path / layout.HOT_NAME
         with pa.OSFile(fspath(aside), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
             for batch in parquet_batches(file.path, footer, INT64_MIN, INT64_MAX, BATCH_ROWS):
-                events, message = events_of(batch, footer.constants, grid, 0)
+                events, message = events_of(batch, footer.constants, grid)
                 columns = {name: events[name] for name in schema.names if name != "message"} | {"message": message}
                 arrays = [pa.array(np.ascontiguousarray(columns[f.name])).view(f.type) for f in schema]
                 out.write_batch(pa.record_batch(arrays, schema=schema))

@@ -1,14 +1,14 @@
 """The files of a day as one stream of events, in exactly the order in which they were written.
 
-A lane is one file: blocks of whole messages in order of `(ts, message)`.  Merging takes from every lane what is not
-later than the last message of the lane that is read least far, so each step uses up at least one block and memory is
-a block a lane, whatever the length of the day.
+A lane is one file, its messages in order of `(ts, message)`.  The lanes' next rows lie side by side in a stage, and a
+kernel puts them together until one of them is used up and must be read on: memory is a block a lane, whatever the
+length of the day.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import fspath
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,10 @@ import pyarrow.parquet as pq
 
 from replay.errors import DataError
 from replay.events import EVENT, LAST
-from replay.store.columns import NAMES, Grid, events_of, joined, words_of
+from replay.store.columns import NAMES, Grid, batch_into, constants_into, times_of
 from replay.store.footer import KEY, Footer, unreadable
 
-Block = tuple[np.ndarray, np.ndarray]
-"""EVENT rows and the number of the message of each."""
+WORDS = EVENT.itemsize // 8
 
 
 def parquet_batches(path: Path, footer: Footer, start_us: int, end_us: int, rows: int) -> Iterator[Any]:
@@ -46,8 +45,8 @@ def parquet_batches(path: Path, footer: Footer, start_us: int, end_us: int, rows
         raise unreadable(path, error) from None
 
 
-def hot_batches(path: Path, start_us: int, end_us: int) -> Iterator[Any]:
-    """As `parquet_batches`, from a memory-mapped uncompressed copy; the batches are as they were written."""
+def hot_batches(path: Path, start_us: int, end_us: int, rows: int) -> Iterator[Any]:
+    """As `parquet_batches`, from a memory-mapped uncompressed copy."""
     try:
         with pa.memory_map(fspath(path)) as mapped, pa.ipc.open_file(mapped) as file:
             batches = range(file.num_record_batches)
@@ -59,90 +58,123 @@ def hot_batches(path: Path, start_us: int, end_us: int) -> Iterator[Any]:
             first = bisect_left(batches, start_us, key=lambda index: edge(index, -1))
             stop = bisect_left(batches, end_us, key=lambda index: edge(index, 0))
             for index in batches[first:stop]:
-                yield file.get_batch(index)
+                batch = file.get_batch(index)
+                for row in range(0, len(batch), rows):
+                    yield batch.slice(row, rows)
     except (OSError, pa.ArrowException) as error:
         raise unreadable(path, error) from None
 
 
 class Lane:
-    """One file, read in blocks of whole messages; `rows` and `numbers` are what has been read but not taken."""
+    """One file, cut to [start_us, end_us), of instrument index `instrument`."""
 
     def __init__(
-        self, path: Path, batches: Iterator[Any], constants: dict[str, int], grid: Grid, instrument: int,
+        self, path: Path, batches: Iterator[Any], constants: Mapping[str, int], grid: Grid, instrument: int,
         start_us: int, end_us: int,
     ) -> None:  # fmt: skip
-        self.path, self.batches, self.constants = path, batches, constants
-        self.grid, self.instrument = grid, instrument
-        self.start_us, self.end_us = start_us, end_us
-        self.rows, self.numbers = np.zeros(0, EVENT), np.zeros(0, np.int64)
-        self._tail: Block = self.rows, self.numbers
+        self.path, self.constants, self.grid, self.instrument = path, constants, grid, instrument
+        self._batches, self._start_us, self._end_us = batches, start_us, end_us
 
-    def fill(self) -> bool:
-        """Read until at least one whole message waits; False when the file has ended."""
-        parts = [self._tail] if len(self._tail[0]) else []
-        for batch in self.batches:
-            if not len(batch):
-                continue
-            try:
-                rows, numbers = events_of(batch, self.constants, self.grid, self.instrument)
-            except DataError as error:
-                raise DataError(error.problem, fspath(self.path), hint="import the day again") from None
-            if rows["ts"][0] < self.start_us or rows["ts"][-1] >= self.end_us:
-                first, stop = np.searchsorted(rows["ts"], [self.start_us, self.end_us])
-                rows, numbers = rows[first:stop], numbers[first:stop]
-            parts.append((rows, numbers))
-            ends = np.flatnonzero(rows["flags"] & LAST)
-            if len(ends):
-                self._keep(parts, len(rows) - int(ends[-1]) - 1)
-                return True
-        if any(len(rows) for rows, _ in parts):
-            raise DataError("the last message is not closed", fspath(self.path), hint="import the day again")
-        return False
+    def read(self) -> Any:
+        """The next record batch with rows in the range, None at the end."""
+        for batch in self._batches:
+            times = times_of(batch)
+            if len(times) and (times[0] < self._start_us or times[-1] >= self._end_us):
+                first, stop = np.searchsorted(times, [self._start_us, self._end_us]).tolist()
+                batch = batch.slice(first, stop - first)
+            if len(batch):
+                return batch
+        return None
 
-    def _keep(self, parts: list[Block], tail: int) -> None:
-        rows, numbers = parts[0]
-        if len(parts) > 1:
-            rows, numbers = joined([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-        cut = len(rows) - tail
-        self._tail = rows[cut:].copy(), numbers[cut:].copy()
-        self.rows, self.numbers = rows[:cut], numbers[:cut]
+    def prepare(self, events: np.ndarray) -> None:
+        """Write what all rows of the file have in common."""
+        constants_into(events, self.constants, self.grid, self.instrument)
 
-    @property
-    def last(self) -> tuple[int, int]:
-        """`(ts, message)` of the last row that waits."""
-        return int(self.rows["ts"][-1]), int(self.numbers[-1])
-
-    def take(self, bound: tuple[int, int]) -> Block:
-        """The waiting rows up to `bound`, which is not after `last`."""
-        times = self.rows["ts"]
-        first, stop = np.searchsorted(times, bound[0]), np.searchsorted(times, bound[0], side="right")
-        cut = int(first + np.searchsorted(self.numbers[first:stop], bound[1], side="right"))
-        taken = self.rows[:cut], self.numbers[:cut]
-        self.rows, self.numbers = self.rows[cut:], self.numbers[cut:]
-        return taken
+    def expand(self, batch: Any, events: np.ndarray, numbers: np.ndarray) -> None:
+        """Write a batch to prepared rows.  DataError naming the file when a value is missing or too large."""
+        try:
+            batch_into(batch, events, numbers, self.grid)
+        except DataError as error:
+            raise DataError(error.problem, fspath(self.path), hint="import the day again") from None
 
 
-def merged(lanes: Sequence[Lane]) -> Iterator[np.ndarray]:
-    """Arrays of whole messages of all lanes by `(ts, message)`, ties in the order of `lanes`."""
-    waiting = [lane for lane in lanes if lane.fill()]
-    while waiting:
-        bound = min(lane.last for lane in waiting)
-        blocks = [block for block in (lane.take(bound) for lane in waiting) if len(block[0])]
-        yield blocks[0][0] if len(blocks) == 1 else _interleaved(blocks)
-        waiting = [lane for lane in waiting if len(lane.rows) or lane.fill()]
+def merged(lanes: Sequence[Lane], rows: int) -> Iterator[np.ndarray]:
+    """Arrays of whole messages of all lanes by `(ts, message)`, ties in the order of `lanes`; each stays valid.
 
-
-def _interleaved(blocks: list[Block]) -> np.ndarray:
+    `rows` is how many rows a batch of a lane has at most.
+    """
     from replay.kernel.interleave import interleave
     from replay.kernel.merge import CURSOR
 
-    words = np.concatenate([words_of(rows) for rows, _ in blocks])
-    numbers = np.concatenate([own for _, own in blocks])
-    stops = np.cumsum([len(own) for _, own in blocks])
-    at = stops - [len(own) for _, own in blocks]
-    out = np.empty_like(words)
-    written = interleave(
-        words, numbers, at, stops, np.zeros(len(at), CURSOR), np.zeros(len(at), np.int64), out
-    )  # fmt: skip
-    assert written == len(out), "rows were lost"
-    return out.view(EVENT)[:, 0]
+    stage = Stage(lanes, 2 * rows)
+    cursors, heap = np.zeros(len(lanes), CURSOR), np.zeros(len(lanes), np.int64)
+    while waiting := stage.refill():
+        out = np.empty((waiting, WORDS), np.int64)
+        written = interleave(stage.words, stage.numbers, stage.at, stage.stops, stage.more, cursors, heap, out)
+        yield out[:written].view(EVENT)[:, 0]
+
+
+class Stage:
+    """Room for a block of rows of each lane, all in one array.
+
+    Lane s owns rows [s · room, (s + 1) · room): those from `at[s]` to `stops[s]` are whole messages that wait, those
+    from there to `ends[s]` the beginning of a message.  `more[s]` is 1 until the file has ended.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], room: int) -> None:
+        self.lanes, self.room = lanes, room
+        count = len(lanes)
+        self.at = np.arange(count) * room
+        self.stops, self.ends, self.more = self.at.copy(), self.at.copy(), np.ones(count, np.int64)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        self.words = np.zeros((len(self.lanes) * self.room, WORDS), np.int64)
+        self.numbers = np.zeros(len(self.words), np.int64)
+        self.events = self.words.view(EVENT)[:, 0]
+        for s, lane in enumerate(self.lanes):
+            lane.prepare(self.events[s * self.room : (s + 1) * self.room])
+
+    def refill(self) -> int:
+        """Read until each lane has a whole message or has ended; the number of rows that wait."""
+        for s in range(len(self.lanes)):
+            if self.more[s] and self.at[s] == self.stops[s]:
+                self._read(s)
+        return int((self.stops - self.at).sum())
+
+    def _read(self, s: int) -> None:
+        base = s * self.room
+        tail = int(self.ends[s] - self.stops[s])
+        for array in (self.words, self.numbers):
+            array[base : base + tail] = array[self.stops[s] : self.ends[s]]
+        self.at[s], self.stops[s], self.ends[s] = base, base, base + tail
+        while self.stops[s] == self.at[s]:
+            batch = self.lanes[s].read()
+            if batch is None:
+                if self.ends[s] > self.at[s]:
+                    raise DataError("the last message is not closed", fspath(self.lanes[s].path))
+                self.more[s] = 0
+                return
+            while self.ends[s] + len(batch) > (s + 1) * self.room:
+                self._widen()
+            first, stop = int(self.ends[s]), int(self.ends[s]) + len(batch)
+            self.lanes[s].expand(batch, self.events[first:stop], self.numbers[first:stop])
+            closed = np.flatnonzero(self.events["flags"][first:stop] & LAST)
+            self.ends[s] = stop
+            if len(closed):
+                self.stops[s] = first + int(closed[-1]) + 1
+
+    def _widen(self) -> None:
+        """Twice the room for every lane: a message is longer than a block."""
+        words, numbers, old = self.words, self.numbers, self.room
+        self.room = 2 * old
+        self._allocate()
+        for s in range(len(self.lanes)):
+            from_, to = s * old, s * self.room
+            self.words[to : to + old], self.numbers[to : to + old] = (
+                words[from_ : from_ + old],
+                numbers[from_ : from_ + old],
+            )
+            for edge in (self.at, self.stops, self.ends):
+                edge[s] += to - from_
+            self.lanes[s].prepare(self.events[to + old : to + self.room])

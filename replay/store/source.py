@@ -66,13 +66,13 @@ class StoreSource:
         for number in sorted(by_number):
             found = [(index, file) for index, day in by_number[number] for file in self._files(day)]
             rows = max(1_024, min(BLOCK_ROWS, ROWS_IN_FLIGHT // max(1, len(found))))
-            yield from merged([self._lane(index, file, rows) for index, file in found])
+            yield from merged([self._lane(index, file, rows) for index, file in found], rows)
 
     def _lane(self, index: int, file: DayFile, rows: int) -> Lane:
         footer, path = file.footer, file.path
         if self.hot:
             path = hot_copy(self.root, file)
-            batches, constants = hot_batches(path, self.start_us, self.end_us), {}
+            batches, constants = hot_batches(path, self.start_us, self.end_us, rows), {}
         else:
             batches = parquet_batches(path, footer, self.start_us, self.end_us, rows)
             constants = footer.constants
