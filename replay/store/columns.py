@@ -51,6 +51,7 @@ ENCODED: dict[str, Any] = {
     "column_encoding": {name: "DELTA_BINARY_PACKED" for name in DELTA_PACKED},
     "use_dictionary": [name for name in NAMES if name not in DELTA_PACKED],
     "store_decimal_as_integer": True,
+    "write_page_checksum": True,
 }
 """Settings of a Parquet writer."""
 

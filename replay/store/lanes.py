@@ -33,7 +33,7 @@ def parquet_batches(path: Path, footer: Footer, start_us: int, end_us: int, rows
     """
     names = [name for name in NAMES if name not in footer.constants]
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.metadata
             if metadata.metadata.get(KEY) != footer.text().encode():
                 raise DataError("was replaced while it was in use", fspath(path), hint="open the store again")
@@ -137,9 +137,8 @@ class Stage:
 
     def refill(self) -> int:
         """Read until each lane has a whole message or has ended; the number of rows that wait."""
-        for s in range(len(self.lanes)):
-            if self.more[s] and self.at[s] == self.stops[s]:
-                self._read(s)
+        for s in np.flatnonzero((self.more == 1) & (self.at == self.stops)).tolist():
+            self._read(s)
         return int((self.stops - self.at).sum())
 
     def _read(self, s: int) -> None:

@@ -22,6 +22,8 @@ from replay.store.prefetch import prefetched
 from replay.units import INT64_MAX, INT64_MIN
 
 BLOCK_ROWS = 16_384
+LEAST_BLOCK_ROWS = 4_096
+"""Shorter blocks would spend more on the calls than on the rows."""
 ROWS_IN_FLIGHT = 131_072
 """Rows that all lanes together hold at once, about: with many lanes each reads shorter blocks."""
 
@@ -65,7 +67,7 @@ class StoreSource:
                 by_number.setdefault(day.number, []).append((index, day))
         for number in sorted(by_number):
             found = [(index, file) for index, day in by_number[number] for file in self._files(day)]
-            rows = max(1_024, min(BLOCK_ROWS, ROWS_IN_FLIGHT // max(1, len(found))))
+            rows = max(LEAST_BLOCK_ROWS, min(BLOCK_ROWS, ROWS_IN_FLIGHT // max(1, len(found))))
             yield from merged([self._lane(index, file, rows) for index, file in found], rows)
 
     def _lane(self, index: int, file: DayFile, rows: int) -> Lane:

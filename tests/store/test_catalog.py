@@ -75,10 +75,14 @@ def test_a_damaged_file_is_named(store: Store, damage: Callable[[Path], None], m
     assert again.gc().incomplete == [] and path.exists(), "only a person deletes a damaged file"
 
 
-def test_damage_in_the_middle_is_named_while_reading(store: Store) -> None:
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.6])
+def test_one_wrong_bit_is_found_while_reading(store: Store, part: float) -> None:
     path = book_of(store)
+    metadata = pq.read_metadata(path)
+    group = metadata.row_group(0)
+    size = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
     data = bytearray(path.read_bytes())
-    data[200:1200] = bytes(1000)
+    data[4 + int(part * size)] ^= 4
     path.write_bytes(data)
     with pytest.raises(DataError, match="cut short or damaged") as caught:
         list(Store(store.path).source().batches())
