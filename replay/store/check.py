@@ -30,7 +30,7 @@ def check_file(file: DayFile) -> None:
 
 
 def events_digest(file: DayFile) -> str:
-    """The digest of the events in a file (see `replay.store.writer`), from its rows."""
+    """The digest of the events in a file (see `digest_of`), from its rows."""
     footer = file.footer
     grid = Grid.of(footer.instrument, footer.instrument, decimals=True)
     rows_hash, numbers_hash = hashlib.sha256(), hashlib.sha256()

@@ -148,6 +148,11 @@ def test_other_wrong_arguments(tmp_path: Path) -> None:
     for numbers in (np.zeros(10, int), np.arange(9), np.arange(10)[::-1]):
         with pytest.raises(ConfigError, match="one number a message"), store.writer(ONE) as writer:
             writer.write(some(), numbers)
+    with pytest.raises(ConfigError, match="does not follow the last one, 9"), store.writer(ONE) as writer:
+        writer.write(some(), np.arange(10))
+        later = some()
+        later["ts"] += US_PER_DAY // 2
+        writer.write(later, np.arange(9, 19))
     with pytest.raises(ConfigError, match="did you mean 'replace'"):
         store.writer(ONE, existing="replaced")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no channel for events of kind 99"), store.writer(ONE) as writer:
