@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from replay._version import __version__
 
 _HOME = {
+    "Band": "replay.sweep",
     "BpsSlippage": "replay.models",
     "CompileError": "replay.errors",
     "ConfigError": "replay.errors",
@@ -19,6 +20,7 @@ _HOME = {
     "Context": "replay.context",
     "DataError": "replay.errors",
     "FeedLatency": "replay.models",
+    "FeesIn": "replay.models",
     "FlatFees": "replay.models",
     "Instrument": "replay.instruments",
     "KernelError": "replay.errors",
@@ -27,6 +29,7 @@ _HOME = {
     "MakerTaker": "replay.models",
     "Margin": "replay.models",
     "NoSlippage": "replay.models",
+    "OptimisticQueue": "replay.models",
     "PerContractFees": "replay.models",
     "PowerProbQueue": "replay.models",
     "QualityReport": "replay.quality",
@@ -38,15 +41,18 @@ _HOME = {
     "SquareRootImpact": "replay.models",
     "Strategy": "replay.strategy",
     "StrategyError": "replay.errors",
+    "Sweep": "replay.sweep",
     "TableLatency": "replay.models",
     "TieredFees": "replay.models",
     "TransportError": "replay.errors",
-    "UserSlippage": "replay.models",
-    "UserQueue": "replay.models",
     "UserFees": "replay.models",
+    "UserQueue": "replay.models",
+    "UserSlippage": "replay.models",
+    "Window": "replay.window",
 }
 
 __all__ = [
+    "Band",
     "BpsSlippage",
     "CompileError",
     "ConfigError",
@@ -54,6 +60,7 @@ __all__ = [
     "Context",
     "DataError",
     "FeedLatency",
+    "FeesIn",
     "FlatFees",
     "Instrument",
     "KernelError",
@@ -62,6 +69,7 @@ __all__ = [
     "MakerTaker",
     "Margin",
     "NoSlippage",
+    "OptimisticQueue",
     "PerContractFees",
     "PowerProbQueue",
     "QualityReport",
@@ -73,12 +81,14 @@ __all__ = [
     "SquareRootImpact",
     "Strategy",
     "StrategyError",
+    "Sweep",
     "TableLatency",
     "TieredFees",
     "TransportError",
     "UserFees",
     "UserQueue",
     "UserSlippage",
+    "Window",
     "__version__",
 ]
 
@@ -99,12 +109,14 @@ if TYPE_CHECKING:
         BpsSlippage,
         ConstantLatency,
         FeedLatency,
+        FeesIn,
         FlatFees,
         LogNormalLatency,
         LogProbQueue,
         MakerTaker,
         Margin,
         NoSlippage,
+        OptimisticQueue,
         PerContractFees,
         PowerProbQueue,
         RiskAverseQueue,
@@ -119,6 +131,8 @@ if TYPE_CHECKING:
     from replay.quality import QualityReport
     from replay.results import Result
     from replay.strategy import Strategy
+    from replay.sweep import Band, Sweep
+    from replay.window import Window
 
 
 def __getattr__(name: str) -> Any:

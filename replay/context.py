@@ -18,8 +18,11 @@ from replay.errors import ConfigError, did_you_mean
 from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.book import NO_ASK, NO_BID, book_depth
+from replay.kernel.local_view import CASH, EQUITY, FEES, TURNOVER, local_money
 from replay.kernel.orders import BOOKS_EACH
-from replay.kernel.requests import NEED_ROOM_CODE, cancel, cancel_all, modify, set_timer, submit
+from replay.kernel.requests import NEED_ROOM_CODE, cancel, cancel_all, modify, record_value, set_timer, submit
+from replay.kernel.state import record_number
+from replay.kernel.terms import CONTRADICTIONS, TIF_CODES, TRIGGER_CODES, order_kind
 from replay.units import SCALE
 
 if TYPE_CHECKING:
@@ -34,9 +37,6 @@ NOTICE_ROW = struct.Struct("<3q16xqi12x")
 """What `Funding` and `Gap` are made of: ts, exch_ts, seq, value, instrument."""
 TOUCH = struct.Struct("<4q")
 """Bid ticks and lots, ask ticks and lots, as they lie in the instrument's record."""
-
-_TIF = {"GTC": codes.GTC, "IOC": codes.IOC, "FOK": codes.FOK, "GTD": codes.GTD}
-_TRIGGERS = {"last": codes.TRIGGER_LAST, "mark": codes.TRIGGER_MARK, "touch": codes.TRIGGER_TOUCH}
 
 
 class _Grid:
@@ -157,7 +157,7 @@ class Order:
     __slots__ = ("filled", "id", "instrument", "leaves", "lots", "pending", "reason", "side", "status", "tag", "ticks")
 
     def __init__(self, record: Any) -> None:
-        self.id = int(record["id"])
+        self.id = int(record["number"])
         self.instrument = int(record["instrument"])
         self.side = int(record["side"])
         self.ticks = int(record["l_ticks"])
@@ -297,7 +297,7 @@ class Context:
         self._strategy = strategy
         self._slot0 = strategy * len(session.instruments)
         self._now = 0
-        self.records: dict[str, list[tuple[int, float]]] = {}
+        self._numbers: dict[str, int] = {}
         self.bind()
 
     def bind(self) -> None:
@@ -345,15 +345,27 @@ class Context:
 
     def equity(self, instrument: int = 0) -> float:
         """Profit so far in the settlement currency: realised, unrealised at the mark, less fees and funding."""
-        session = self._session
-        slot = session.arena["slots"][self._slot0 + instrument]
-        mark = self.mark(instrument) if slot["l_position"] else 0.0
-        return session.money(self._slot0 + instrument, "l_", mark)["equity"]
+        return self._money(instrument, EQUITY)
+
+    def cash(self, instrument: int = 0) -> float:
+        """What our fills moved, in the settlement currency: sales less purchases (inverse: coin), before fees."""
+        return self._money(instrument, CASH)
+
+    def fees(self, instrument: int = 0) -> float:
+        """Fees that we have heard of, in the fee currency; a rebate is negative."""
+        return self._money(instrument, FEES)
+
+    def turnover(self, instrument: int = 0) -> float:
+        """Traded value so far, in the settlement currency."""
+        return self._money(instrument, TURNOVER)
+
+    def _money(self, instrument: int, what: int) -> float:
+        return float(local_money(self._session.bytes, self._slot0 + instrument, what))
 
     def order(self, order_id: int) -> Order | None:
         """The order as we know it, or None once it is over and forgotten."""
         for record in self._records():
-            if record["id"] == order_id:
+            if record["number"] == order_id:
                 return Order(record)
         return None
 
@@ -404,32 +416,28 @@ class Context:
         touch) reaches that price; with `trail_ticks` the stop follows the best price at that distance.  ConfigError
         for terms that contradict each other.
         """
-        kind = codes.LIMIT if ticks is not None else codes.MARKET
-        if trail_ticks is not None:
-            kind = codes.TRAILING_STOP
-        elif stop_ticks is not None:
-            kind = codes.STOP_LIMIT if ticks is not None else codes.STOP_MARKET
-        if tif not in _TIF:
-            raise ConfigError("tif", tif, "is not a time in force", did_you_mean(tif, _TIF))
-        if trigger not in _TRIGGERS:
-            raise ConfigError("trigger", trigger, "is not a trigger", did_you_mean(trigger, _TRIGGERS))
+        if tif not in TIF_CODES:
+            raise ConfigError("tif", tif, "is not a time in force", did_you_mean(tif, TIF_CODES))
+        if trigger not in TRIGGER_CODES:
+            raise ConfigError("trigger", trigger, "is not a trigger", did_you_mean(trigger, TRIGGER_CODES))
         if not 0 <= instrument < len(self._session.instruments):
-            raise ConfigError("instrument", instrument, f"must be an index below {len(self._session.instruments)}")
-        if post_only and (ticks is None or tif in ("IOC", "FOK")):
-            raise ConfigError("post_only", True, "needs a limit price and GTC or GTD")
-        if trail_ticks is not None and (trail_ticks <= 0 or ticks is not None or stop_ticks is not None):
-            raise ConfigError("trail_ticks", trail_ticks, "must be positive and stand without ticks and stop_ticks")
-        if (tif == "GTD") != (expire_us > 0):
-            raise ConfigError("expire_us", expire_us, "goes with tif='GTD', and GTD needs it")
+            raise ConfigError("instrument", instrument, "is not the index of an instrument of this run")
+        kind = order_kind(
+            ticks is not None, stop_ticks is not None, trail_ticks is not None, trail_ticks or 0, TIF_CODES[tif],
+            post_only, expire_us,
+        )  # fmt: skip
+        if kind < 0:
+            setting, problem = CONTRADICTIONS[-kind]
+            raise ConfigError(setting, locals()[setting], problem)
         flags = (codes.POST_ONLY if post_only else 0) | (codes.REDUCE_ONLY if reduce_only else 0)
         session = self._session
         while True:
             answer = submit(
-                session.bytes, self._strategy, instrument, side, kind, _TIF[tif], flags, lots, ticks or 0,
-                stop_ticks or 0, _TRIGGERS[trigger], trail_ticks or 0, expire_us, tag,
+                session.bytes, self._strategy, instrument, side, kind, TIF_CODES[tif], flags, lots, ticks or 0,
+                stop_ticks or 0, TRIGGER_CODES[trigger], trail_ticks or 0, expire_us, tag,
             )  # fmt: skip
             if answer != NEED_ROOM_CODE:
-                return session.noted(answer)
+                return int(answer)
             session.make_room()
 
     def cancel(self, order_id: int) -> int:
@@ -437,7 +445,7 @@ class Context:
         session = self._session
         while (answer := cancel(session.bytes, self._strategy, order_id)) == NEED_ROOM_CODE:
             session.make_room()
-        return session.noted(answer)
+        return int(answer)
 
     def cancel_all(self, instrument: int = 0) -> int:
         """Cancel every live order of the instrument that has no request under way; returns how many."""
@@ -454,7 +462,7 @@ class Context:
         session = self._session
         while (answer := modify(session.bytes, self._strategy, order_id, lots, ticks, stop_ticks)) == NEED_ROOM_CODE:
             session.make_room()
-        return session.noted(answer)
+        return int(answer)
 
     def every(self, interval_us: int, tag: int = 0) -> None:
         """Call `on_timer` at every whole multiple of `interval_us` since the epoch, from now on."""
@@ -474,7 +482,13 @@ class Context:
 
     def record(self, name: str, value: float) -> None:
         """Keep a value of the user's own with the time; it comes back in `Result.records`."""
-        self.records.setdefault(name, []).append((self.now, float(value)))
+        session = self._session
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = record_number(name)
+            session.names[number] = name
+        while record_value(session.bytes, self._strategy, number, float(value)) == NEED_ROOM_CODE:
+            session.make_room()
 
     def stop(self) -> None:
         """End the run after this handler."""

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar, Union, overload
 
 import numpy as np
 
-from replay.errors import ConfigError, did_you_mean
+from replay.errors import ConfigError
 from replay.instruments import Instrument
-from replay.kernel import codes
 from replay.models import (
     ConstantLatency,
     Fees,
@@ -27,27 +27,28 @@ from replay.models import (
 )
 from replay.results import Result
 from replay.session import Session
+from replay.settings import Models, described, models_for
 from replay.sources import BATCH_ROWS, ArraySource, Source, find_adapter
 from replay.strategy import Strategy
-from replay.units import US_PER_S
+from replay.sweep import Band, Sweep, band, sweep
+from replay.units import INT64_MAX, INT64_MIN, US_PER_S, us_from_time
 
 T = TypeVar("T")
 PerInstrument = Union[T, Mapping[str, T]]  # noqa: UP007 (mypy wants the old spelling of a generic alias)
 """One value for every instrument, or values by instrument name."""
 
-_SELF_TRADE = {"cancel-newest": codes.SELF_CANCEL_NEWEST, "cancel-oldest": codes.SELF_CANCEL_OLDEST,
-               "allow": codes.SELF_ALLOW}  # fmt: skip
-_EXECUTIONS = {"full": codes.EXECUTION_FULL, "partial": codes.EXECUTION_PARTIAL}
-_ON_GAP = {"reject": 0, "hold": 1}
+Time = int | str | datetime
+"""Whole µs since the epoch, ISO text with a zone (`2024-08-08T23:54:15Z`), or a datetime with one."""
 
 Progress = Callable[[int, int, int], None]
 """Called after each batch with (rows read, simulated time µs, fills so far)."""
 
 
-def _choice(name: str, value: str, known: Mapping[str, int]) -> int:
-    if value not in known:
-        raise ConfigError(name, value, "is not known", did_you_mean(str(value), known))
-    return known[value]
+def _moment(name: str, time: Time) -> int:
+    try:
+        return us_from_time(time)
+    except ValueError as error:
+        raise ConfigError(name, time, str(error)) from None
 
 
 class Replay:
@@ -63,7 +64,10 @@ class Replay:
     the level (default: with "partial").  `self_trade` is "cancel-newest" (default with "partial"), "cancel-oldest" or
     "allow" (default with "full").  `on_gap` rejects or holds new orders while a book is invalid.  `borrow` lets a spot
     account sell what it does not hold.  `deposit` is the account's money for margin, in each settlement currency.
-    `warm_up_us` refuses orders for that long.  `sample_us` is the grid of the equity curve.
+    `start` and `end` cut a piece out of a recording: what was received before `start` only rebuilds the books (no
+    handler, no sample of equity), `on_start` is called at `start` and sees them; what was received after `end` is not
+    read.  None means the recording's own first and last event.  `warm_up_us` refuses orders for that long from there.
+    `sample_us` is the grid of the equity curve.
 
     Raises ConfigError for anything unknown, contradictory or out of range.
     """
@@ -85,6 +89,8 @@ class Replay:
         borrow: PerInstrument[bool] = False,
         min_notional: PerInstrument[float] = 0.0,
         deposit: float = 0.0,
+        start: Time | None = None,
+        end: Time | None = None,
         warm_up_us: int = 0,
         sample_us: int = US_PER_S,
         batch_rows: int = BATCH_ROWS,
@@ -106,19 +112,22 @@ class Replay:
             if not isinstance(source, Source):
                 raise ConfigError("sources", source, "is not a Source", "use Replay.from_files for files")
         self.instruments, self.maps = _unified(self.sources, names)
-        self.models: dict[str, list[Any]] = {
-            "latency": self._each("latency", latency, ConstantLatency()),
-            "queue": self._each("queue", queue, RiskAverseQueue()),
-            "slippage": self._each("slippage", slippage, NoSlippage()),
-            "fees": self._each("fees", fees, MakerTaker()),
-            "margin": self._each("margin", margin, None),
-            "execution": self._each("execution", execution, "partial"),
-            "consume": self._each("consume", consume, None),
-            "self_trade": self._each("self_trade", self_trade, None),
-            "on_gap": self._each("on_gap", on_gap, "reject"),
-            "borrow": self._each("borrow", borrow, False),
-            "min_notional": self._each("min_notional", min_notional, 0.0),
-        }
+        self.models = models_for(
+            self.instruments,
+            {
+                "latency": latency, "queue": queue, "slippage": slippage, "fees": fees, "margin": margin,
+                "execution": execution, "consume": consume, "self_trade": self_trade, "on_gap": on_gap,
+                "borrow": borrow, "min_notional": min_notional,
+            },
+        )  # fmt: skip
+        for option in self.instruments:
+            if option.underlying and option.underlying not in [other.name for other in self.instruments]:
+                raise ConfigError(
+                    f"{option.name}.underlying",
+                    option.underlying,
+                    "is not in this run",
+                    "add its recording: its mark settles",
+                )
         self.deposit = float(deposit)
         for name, value, low in (
             ("warm_up_us", warm_up_us, 0),
@@ -128,8 +137,11 @@ class Replay:
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise ConfigError(name, value, f"must be a whole number of at least {low}")
         self.warm_up_us, self.sample_us, self.batch_rows = warm_up_us, sample_us, batch_rows
+        self.start_us = INT64_MIN if start is None else _moment("start", start)
+        self.end_us = INT64_MAX if end is None else _moment("end", end)
+        if self.start_us > self.end_us:
+            raise ConfigError("start", start, f"is after end={end!r}")
         self.progress = progress
-        self.slot_template(0)
 
     @classmethod
     def from_files(
@@ -147,66 +159,63 @@ class Replay:
         cls, path: str | Path, *, instruments: Sequence[str] = (), start_us: int | None = None,
         end_us: int | None = None, channels: Sequence[str] | None = None, hot: bool = False, **settings: Any,
     ) -> Replay:  # fmt: skip
-        """A replay of a part of a store (see `replay.store.Store.source`); times are `ts`, `end_us` exclusive."""
+        """A replay of a part of a store (see `replay.store.Store.source`).
+
+        Only rows with `ts` in [start_us, end_us) are read: a book is valid after the first snapshot there.  With the
+        setting `start`, a later time, they rebuild the books first.
+        """
         from replay.store import Store
 
         source = Store(path).source(instruments, start_us, end_us, channels, hot=hot)
         return cls([source], instruments=list(instruments), **settings)
 
-    def _each(self, name: str, setting: Any, default: Any) -> list[Any]:
-        names = [instrument.name for instrument in self.instruments]
-        if not isinstance(setting, Mapping):
-            values = [setting] * len(names)
-        else:
-            for key in setting:
-                if key not in names:
-                    raise ConfigError(name, key, "is not an instrument of this replay", did_you_mean(key, names))
-            values = [setting.get(key, default) for key in names]
-        kinds = {"latency": Latency, "queue": Queue, "slippage": Slippage, "fees": Fees, "margin": Margin | None}
-        if name in kinds:
-            for value in values:
-                if not isinstance(value, kinds[name]):
-                    raise ConfigError(name, value, "is not a model of that kind", "see replay.models")
-        return values
-
-    def slot_template(self, instrument: int, tables: list[tuple[int, int]] | None = None) -> dict[str, Any]:
-        """The numeric settings of one instrument, checked; model records are written by `Session`."""
-        m = {name: values[instrument] for name, values in self.models.items()}
-        execution = _choice("execution", m["execution"], _EXECUTIONS)
-        partial = execution == codes.EXECUTION_PARTIAL
-        consume = partial if m["consume"] is None else bool(m["consume"])
-        if consume and not partial:
-            raise ConfigError("consume", True, "does nothing with execution='full'", "leave it out")
-        self_trade = m["self_trade"] or ("cancel-newest" if partial else "allow")
-        return {
-            "execution": execution,
-            "consume": int(consume),
-            "self_trade": _choice("self_trade", self_trade, _SELF_TRADE),
-            "hold": _choice("on_gap", m["on_gap"], _ON_GAP),
-            "borrow": int(bool(m["borrow"])),
-            "min_notional": float(m["min_notional"]),
-        }
-
-    def settings(self) -> dict[str, Any]:
+    def settings(self, models: Models) -> dict[str, Any]:
         """Models and numbers as text, for results."""
-        per = {
-            name: {i.name: repr(v) for i, v in zip(self.instruments, values)} for name, values in self.models.items()
-        }
-        return {**per, "deposit": self.deposit, "warm_up_us": self.warm_up_us, "sample_us": self.sample_us}
+        piece = {"start_us": self.start_us, "end_us": self.end_us}
+        bounds = {name: None if abs(us) >= INT64_MAX else us for name, us in piece.items()}
+        per = described(self.instruments, models)
+        return {**per, **bounds, "deposit": self.deposit, "warm_up_us": self.warm_up_us, "sample_us": self.sample_us}
 
-    def session(self, strategies: Strategy | Sequence[Strategy]) -> Session:
+    def session(self, strategies: Strategy | Sequence[Strategy], mode: str = "interpreted") -> Session:
         """A run that is stepped by hand: `while session.step(): …`, then `session.results()`."""
-        return Session(self, [strategies] if isinstance(strategies, Strategy) else list(strategies))
+        return Session(self, list(strategies) if isinstance(strategies, Sequence) else [strategies], mode)
 
-    def run(self, strategy: Strategy) -> Result:
-        """Replay everything through one strategy.  Raises StrategyError (with the partial result) when it raises."""
-        return self.run_many([strategy])[0]
+    @overload
+    def run(self, strategies: Strategy, mode: str = "interpreted") -> Result: ...
+    @overload
+    def run(self, strategies: Sequence[Strategy], mode: str = "interpreted") -> list[Result]: ...
+    def run(self, strategies: Strategy | Sequence[Strategy], mode: str = "interpreted") -> Result | list[Result]:
+        """Replay everything, once, through one strategy or several: a Result, or a list in their order.
 
-    def run_many(self, strategies: Sequence[Strategy]) -> list[Result]:
-        """Replay the market once for several strategies, each with its own orders and account."""
-        session = self.session(strategies)
+        Several strategies do not see each other: each has its own orders, queue places and account, and its result
+        is the one that it would have alone.
+
+        `mode` "interpreted" calls the handlers in Python, "compiled" turns them into machine code first (CompileError
+        when that cannot be done), "auto" compiles when it can and says in `Result.mode_reason` why not.  Both give
+        the same bits.
+
+        Raises StrategyError, with the partial result, when a handler raises.
+        """
+        session = self.session(strategies, mode)
         session.run()
-        return session.results()
+        results = session.results()
+        return results[0] if isinstance(strategies, Strategy) else results
+
+    def sweep(self, strategy: type[Strategy], mode: str = "auto", **axes: Any) -> Sweep:
+        """One pass with a variant for each combination: `replay.sweep(Maker, half_spread=range(1, 11), lots=[1, 5])`.
+
+        An axis is a parameter of the strategy or a model (`queue=[RiskAverseQueue(), PowerProbQueue(3)]`), with
+        values or one value.  Raises ConfigError for an unknown axis.
+        """
+        return sweep(self, strategy, mode, axes)
+
+    def band(self, strategy: type[Strategy], mode: str = "auto", **parameters: Any) -> Band:
+        """One pass under nine assumptions: everybody ahead of us cancels first, the queue model of this Replay, nobody
+        ahead ever cancels; each with half, once and twice the latency.  `parameters` are the strategy's.
+
+        How far the profits of the nine lie apart says how much of a result is assumption.
+        """
+        return band(self, strategy, mode, parameters)
 
 
 def _unified(sources: Sequence[Source], first: list[str]) -> tuple[tuple[Instrument, ...], list[np.ndarray]]:

@@ -76,8 +76,9 @@ class FakeBook:
 class FakeContext:
     """A `Context` whose answers are attributes and whose requests are kept in `sent`.
 
-    `positions`, `marks`, `equities` are lists by instrument; `timers` holds (time µs, interval µs, tag); `records` the
-    recorded values; `stopped` tells that the strategy ended the run.  `refuse` is a reason code to refuse everything.
+    `positions`, `marks`, `equities`, `cashes`, `paid_fees`, `turnovers` are lists by instrument; `timers` holds
+    (time µs, interval µs, tag); `records` the recorded values; `stopped` tells that the strategy ended the run.
+    `refuse` is a reason code to refuse everything.
     """
 
     def __init__(self, instruments: int | Sequence[Instrument] = 1, now: int = 0) -> None:
@@ -91,6 +92,7 @@ class FakeContext:
         self.positions = [0] * len(self.instruments)
         self.marks = [float("nan")] * len(self.instruments)
         self.equities = [0.0] * len(self.instruments)
+        self.cashes, self.paid_fees, self.turnovers = ([0.0] * len(self.instruments) for _ in range(3))
         self.sent: list[Request] = []
         self.open: dict[int, Order] = {}
         self.timers: list[tuple[int, int, int]] = []
@@ -141,6 +143,18 @@ class FakeContext:
     def equity(self, instrument: int = 0) -> float:
         """`equities[instrument]`."""
         return self.equities[instrument]
+
+    def cash(self, instrument: int = 0) -> float:
+        """`cashes[instrument]`."""
+        return self.cashes[instrument]
+
+    def fees(self, instrument: int = 0) -> float:
+        """`paid_fees[instrument]`."""
+        return self.paid_fees[instrument]
+
+    def turnover(self, instrument: int = 0) -> float:
+        """`turnovers[instrument]`."""
+        return self.turnovers[instrument]
 
     def order(self, order_id: int) -> Order | None:
         """The open order, or None."""

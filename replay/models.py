@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 
 from replay.errors import ConfigError
+from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.hooks import ARGUMENTS, hook_address
 from replay.units import SCALE, decimal_from_rate
@@ -73,6 +75,10 @@ class ConstantLatency:
         _whole_us("ConstantLatency.entry", self.entry)
         _whole_us("ConstantLatency.response", self.response)
 
+    def scaled(self, factor: float) -> ConstantLatency:
+        """The same, `factor` times as long."""
+        return ConstantLatency(round(self.entry * factor), round(self.response * factor))
+
 
 @dataclass(frozen=True, slots=True)
 class TableLatency:
@@ -97,6 +103,20 @@ class TableLatency:
         if any(answer < max(request, venue) for request, venue, answer in self.trips):
             raise ConfigError("TableLatency.trips", "…", "an answer comes before its request")
 
+    def scaled(self, factor: float) -> TableLatency:
+        """The same trips, each way `factor` times as long; a rejection takes `factor` times as long to come back.
+
+        Raises ConfigError when trips then no longer reach the venue in order.
+        """
+        trips = []
+        for request, venue, answer in self.trips:
+            if venue < request:
+                trips.append((request, venue, request + round((answer - request) * factor)))
+            else:
+                arrival = request + round((venue - request) * factor)
+                trips.append((request, arrival, arrival + round((answer - venue) * factor)))
+        return TableLatency(trips)
+
     def pairs(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """(request, entry latency) of all trips and (venue, response latency) of those that reached the venue."""
         entry = [(r, v - r if v >= r else r - a) for r, v, a in self.trips]
@@ -119,6 +139,13 @@ class FeedLatency:
         _whole_us("FeedLatency.entry", self.entry)
         _whole_us("FeedLatency.response", self.response)
 
+    def scaled(self, factor: float) -> FeedLatency:
+        """The same, `factor` times as long."""
+        return FeedLatency(
+            self.entry_multiple * factor, self.response_multiple * factor,
+            round(self.entry * factor), round(self.response * factor),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class LogNormalLatency:
@@ -134,6 +161,10 @@ class LogNormalLatency:
         if not 1 <= self.seed < 2**31 - 1:
             raise ConfigError("LogNormalLatency.seed", self.seed, "must be from 1 to 2147483646")
 
+    def scaled(self, factor: float) -> LogNormalLatency:
+        """The same, `factor` times as long."""
+        return LogNormalLatency(max(round(self.median * factor), 1), self.sigma, self.seed)
+
 
 Latency = ConstantLatency | TableLatency | FeedLatency | LogNormalLatency
 
@@ -144,6 +175,11 @@ Latency = ConstantLatency | TableLatency | FeedLatency | LogNormalLatency
 @dataclass(frozen=True, slots=True)
 class RiskAverseQueue:
     """Nobody ahead of us ever cancels: the place only moves by prints and by the level's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptimisticQueue:
+    """Every cancel is one ahead of us: nobody can move up faster.  With `RiskAverseQueue` it brackets the truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +222,7 @@ class UserQueue:
         _compiles("UserQueue.function", self.function)
 
 
-Queue = RiskAverseQueue | PowerProbQueue | LogProbQueue | UserQueue
+Queue = RiskAverseQueue | OptimisticQueue | PowerProbQueue | LogProbQueue | UserQueue
 
 
 # ------------------------------------------------------------------------------------------------- slippage and fees
@@ -316,7 +352,38 @@ class UserFees:
         _compiles("UserFees.function", self.function)
 
 
-Fees = MakerTaker | TieredFees | PerContractFees | FlatFees | UserFees
+@dataclass(frozen=True, slots=True)
+class FeesIn:
+    """Fees that are owed in another currency than the instrument's own; profit is then before fees.
+
+    Rates are converted at `price`, what one unit of `currency` costs in the settlement currency, fixed for the run
+    (a discount token).  Without a price they are taken of the size that was traded instead of its notional, as spot
+    venues do that charge the asset itself.  Amounts (per contract, per fill, your own) are amounts of `currency`.
+    """
+
+    fees: MakerTaker | TieredFees | PerContractFees | FlatFees | UserFees
+    currency: str
+    price: str | Decimal | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.fees, (MakerTaker, TieredFees, PerContractFees, FlatFees, UserFees)):
+            raise ConfigError("FeesIn.fees", self.fees, "is not a model of fees")
+        if not isinstance(self.currency, str) or not self.currency:
+            raise ConfigError("FeesIn.currency", self.currency, "must name a currency")
+        if self.price is None:
+            return
+        if not self.rates:
+            raise ConfigError("FeesIn.price", self.price, "does nothing", "amounts are in the fee currency already")
+        if not isinstance(self.price, (str, Decimal)) or _scaled("FeesIn.price", self.price, "0", "1000000000") == 0:
+            raise ConfigError("FeesIn.price", self.price, "must be a positive decimal, as text or Decimal")
+
+    @property
+    def rates(self) -> bool:
+        """Whether the fees are rates, not amounts."""
+        return isinstance(self.fees, (MakerTaker, TieredFees))
+
+
+Fees = MakerTaker | TieredFees | PerContractFees | FlatFees | UserFees | FeesIn
 
 
 # ------------------------------------------------------------------------------------------------------------- margin
@@ -373,6 +440,8 @@ def write_queue(slot: np.void, model: Queue) -> None:
     slot["queue_n"] = 1.0
     if isinstance(model, RiskAverseQueue):
         slot["queue_kind"] = codes.QUEUE_RISK_AVERSE
+    elif isinstance(model, OptimisticQueue):
+        slot["queue_kind"], slot["queue_n"] = codes.QUEUE_POWER_3, 0.0  # x^0 = 1: no share of a decrease is behind us
     elif isinstance(model, PowerProbQueue):
         slot["queue_kind"] = (codes.QUEUE_POWER, codes.QUEUE_POWER_2, codes.QUEUE_POWER_3)[model.variant - 1]
         slot["queue_n"] = model.n
@@ -397,8 +466,45 @@ def write_slippage(slot: np.void, model: Slippage) -> None:
         slot["slippage_kind"] = codes.SLIPPAGE_NONE
 
 
+def fee_currency(model: Fees, instrument: Instrument) -> str:
+    """The currency in which the instrument's fees are owed."""
+    return model.currency if isinstance(model, FeesIn) else instrument.settle
+
+
+def fee_on_size(model: Fees) -> bool:
+    """Whether rates are taken of the size, in the traded asset."""
+    return isinstance(model, FeesIn) and model.rates and model.price is None
+
+
+def fee_unit(instrument: Instrument, model: Fees) -> Fraction:
+    """Exact amount of the fee currency that SCALE units of the integer part of a fee stand for."""
+    unit = Fraction(instrument.lot) * Fraction(instrument.multiplier)
+    if fee_on_size(model):
+        return unit
+    price = model.price if isinstance(model, FeesIn) else None
+    return unit * Fraction(instrument.tick) / Fraction(price or 1)
+
+
+def write_fee_unit(record: np.void, instrument: Instrument, model: Fees) -> None:
+    """Enter into an instrument record what its fees are taken of and counted in.
+
+    Raises ConfigError when they are to be taken of an inverse contract's size, which is no amount of coin.
+    """
+    price = model.price if isinstance(model, FeesIn) else None
+    record["fee_on_size"], record["fee_factor"] = int(fee_on_size(model)), 1 / float(price or 1)
+    if fee_on_size(model) and instrument.payoff == "inverse":
+        raise ConfigError(f"{instrument.name}.fees", model, "needs a price", "an inverse contract's size is in quote")
+    if fee_on_size(model):
+        record["fee_unit"] = float(instrument.lot) * float(instrument.multiplier)
+    else:
+        notional = float(instrument.lot) * float(instrument.multiplier) * float(instrument.tick)
+        record["fee_unit"] = notional * record["fee_factor"]
+
+
 def write_fees(slot: np.void, model: Fees, tables: list[tuple[int, int]]) -> None:
     """Enter a fee model into a slot record; tier rows are appended to `tables`."""
+    if isinstance(model, FeesIn):
+        model = model.fees
     if isinstance(model, MakerTaker):
         slot["fee_kind"] = codes.FEE_RATES
         slot["maker"] = _scaled("maker", model.maker, "-0.1", "0.1")

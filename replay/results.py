@@ -28,13 +28,19 @@ if TYPE_CHECKING:
     from replay.session import Session
 
 
+SERIES = np.dtype([("ts", "<i8"), ("value", "<f8")])
+"""A recorded value: time in µs, value."""
+
+
 @dataclass(frozen=True, slots=True)
 class InstrumentResult:
     """One instrument of one strategy at the end of the run.
 
     `position` lots at average `entry` price (0 when flat); `pnl` = value of cash and position at `mark`, before `fees`
     and `funding` (paid is positive), split into `realised` and `unrealised`; `net` = pnl - fees - funding; all in
-    `currency`.  `turnover` is the traded value.  `blind_us` is the time during
+    `currency`.  Fees are owed in `fee_currency`; when that is another one, `net` is before them.  `expired` lots of an
+    option were settled with the underlying at `settled_at` (0: not expired, or expired without a mark, which leaves the
+    position).  `turnover` is the traded value.  `blind_us` is the time during
     which the book was invalid after it had been valid, `mark_source` feed, mid, last or none.
     """
 
@@ -59,6 +65,9 @@ class InstrumentResult:
     refused: int
     blind_us: int
     gaps: int
+    fee_currency: str
+    expired: int
+    settled_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,41 +91,44 @@ class Result:
     liquidations: int
     open_orders: int
     mode: str = "interpreted"
+    mode_reason: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def build(
-        cls, session: Session, k: int, fills: np.ndarray, log: np.ndarray, equity: np.ndarray, quality: QualityReport
-    ) -> Result:
-        """Collect the result of strategy number `k` from a session."""
+        cls, session: Session, k: int, tables: dict[str, np.ndarray], quality: QualityReport
+    ) -> Result:  # fmt: skip
+        """Collect the result of strategy number `k` from a session; `tables` are its rows of the logs."""
         arena = session.arena
+        fills, records = tables["fills"], tables["records"]
         n_i = len(session.instruments)
         parts = tuple(_instrument_result(session, k * n_i + i, i, fills) for i in range(n_i))
         strategy = session.strategies[k]
-        records = {
-            name: np.array(values, np.dtype([("ts", "<i8"), ("value", "<f8")]))
-            for name, values in session.contexts[k].records.items()
-        }
         run = arena["run"][0]
         import numba
 
         return cls(
             strategy=type(strategy).__name__,
             parameters=session.parameters[k],
-            settings=session.replay.settings(),
+            settings=session.replay.settings(session.models[k]),
             instruments=session.instruments,
             summary_by_instrument=parts,
             fills=fills,
-            orders=log,
-            equity=equity,
-            records=records,
+            orders=tables["log"],
+            equity=tables["equity"],
+            records={
+                session.names[number]: records[["ts", "value"]][records["name"] == number].astype(SERIES)
+                for number in dict.fromkeys(records["name"].tolist())
+            },
             quality=quality,
-            refusals=dict(session.refusals),
+            refusals=session.refusals(k),
             first_us=session.first_us,
             last_us=int(run["now"]),
             rows=int(run["steps_local"]),
             liquidations=int(arena["strategies"][k]["liquidations"]),
             open_orders=int(arena["slots"]["live"][k * n_i : (k + 1) * n_i].sum()),
+            mode=session.mode,
+            mode_reason=session.mode_reason,
             versions={
                 "tickreplay": __version__, "python": sys.version.split()[0],
                 "numpy": np.__version__, "numba": numba.__version__,
@@ -141,6 +153,8 @@ class Result:
         out: dict[str, float] = {}
         for part in self.summary_by_instrument:
             out[part.currency] = out.get(part.currency, 0.0) + part.net
+            if part.fee_currency != part.currency:
+                out[part.fee_currency] = out.get(part.fee_currency, 0.0) - part.fees
         return out
 
     @property
@@ -158,6 +172,7 @@ class Result:
             "strategy": self.strategy,
             "parameters": self.parameters,
             "mode": self.mode,
+            "mode_reason": self.mode_reason,
             "settings": self.settings,
             "first_us": self.first_us,
             "last_us": self.last_us,
@@ -203,6 +218,7 @@ class Result:
                     "cause_id": int(row["cause_seq"]),
                     "queue_front": float(row["front"]),
                     "fee": float(row["fee"]),
+                    "fee_currency": self.summary_by_instrument[int(row["instrument"])].fee_currency,
                     "slippage_ticks": int(row["slippage_ticks"]),
                     "position": plain(instrument.size(int(row["position"]))),
                 }
@@ -231,6 +247,12 @@ class Result:
         for part in self.summary_by_instrument:
             if part.position:
                 lines.append(f"{part.name}: position valued at {part.mark:,.8g} ({part.mark_source})")
+            if part.fee_currency != part.currency:
+                lines.append(f"{part.name}: fees are in {part.fee_currency}, net is before them")
+            if part.expired:
+                lines.append(
+                    f"{part.name}: {part.expired:+,} lots settled with the underlying at {part.settled_at:,.8g}"
+                )
             if part.blind_us:
                 lines.append(f"{part.name}: blind for {part.blind_us / US_PER_S:,.3f} s in {part.gaps} gaps")
         if self.refusals:
@@ -239,6 +261,8 @@ class Result:
             lines.append(f"{self.open_orders:,} orders were open at the end and count as cancelled")
         if self.liquidations:
             lines.append(f"{self.liquidations} liquidations of own positions")
+        if self.mode_reason:
+            lines.append(f"not compiled: {self.mode_reason}")
         lines.append(f"digest {self.digest[:16]}")
         return "\n".join(lines)
 
@@ -278,14 +302,10 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
     mark = scaled / SCALE
     two_sided = record["venue_valid"] and book["bid_lots"] > 0 and book["ask_lots"] > 0
     source = "feed" if record["mark_fed"] else "mid" if two_sided else "last" if scaled else "none"
-    money = session.money(slot_index, "", mark)
+    money = session.money(slot_index, mark)
     mine = fills[fills["instrument"] == i]
     unit = instrument.lot * instrument.multiplier
-    if instrument.payoff == "inverse":
-        turnover = float(slot["turnover_f"]) * float(unit / instrument.tick)
-    else:
-        turnover = float(int(slot["turnover"]) * unit * instrument.tick)
-    entry = average_entry(mine, instrument)
+    entry = average_entry(mine, instrument) if slot["position"] else 0.0
     unrealised = 0.0
     if slot["position"] and instrument.payoff == "inverse":
         unrealised = int(slot["position"]) * float(unit) * (1 / entry - 1 / mark)
@@ -308,7 +328,7 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
         fees=money["fees"],
         funding=money["funding"],
         net=money["equity"],
-        turnover=turnover,
+        turnover=money["turnover"],
         volume=int(slot["volume"]),
         fills=int(slot["fills"]),
         maker_fills=int(mine["maker"].sum()),
@@ -316,4 +336,7 @@ def _instrument_result(session: Session, slot_index: int, i: int, fills: np.ndar
         refused=int(slot["refused"]),
         blind_us=blind,
         gaps=int(record["gaps"]),
+        fee_currency=session.fee_currencies[i],
+        expired=int(slot["expired_lots"]),
+        settled_at=int(record["settled_at"]) / SCALE,
     )

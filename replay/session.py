@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from replay.compiler import Machine, Plan, compile_strategy
 from replay.context import (
     NOTICE_ROW,
     QUOTE_ROW,
@@ -29,16 +30,21 @@ from replay.context import (
     Trade,
     _Grid,
 )
-from replay.errors import ConfigError, KernelError, ReplayError, StrategyError
+from replay.errors import CompileError, ConfigError, KernelError, ReplayError, StrategyError, did_you_mean
+from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.advance import advance
-from replay.kernel.agenda import PHASE_TIMER, agenda_extend, agenda_push, agenda_reset
+from replay.kernel.agenda import PHASE_TIMER, PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
 from replay.kernel.book import grow_book, make_books
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
-from replay.kernel.state import EQUITY, EVENT, FILL, LOG, Arena
+from replay.kernel.requests import REASON_WORDS, set_timer
+from replay.kernel.state import EQUITY, EVENT, FILL, LOG, RECORD, Arena, record_number
 from replay.models import (
+    fee_currency,
+    fee_unit,
+    write_fee_unit,
     write_fees,
     write_latency,
     write_margin,
@@ -46,13 +52,16 @@ from replay.models import (
     write_slippage,
 )
 from replay.results import Result
+from replay.settings import models_under, slot_settings
 from replay.strategy import Strategy
-from replay.units import INT64_MAX, SCALE
+from replay.units import INT64_MAX, SCALE, iso_from_us
 
 if TYPE_CHECKING:
     from replay.engine import Replay
 
-_PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE}
+MODES = ("interpreted", "compiled", "auto")
+
+_PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE, "option": codes.OPTION}
 _HANDLER_BITS = {
     "on_book": codes.ON_BOOK,
     "on_quote": codes.ON_QUOTE,
@@ -66,24 +75,42 @@ _HANDLER_BITS = {
 }
 
 
+def _scaled(instrument: Instrument, name: str) -> int:
+    scaled = getattr(instrument, name) * SCALE
+    if scaled != int(scaled):
+        raise ConfigError(f"{instrument.name}.{name}", getattr(instrument, name), "is finer than 1e-8")
+    return int(scaled)
+
+
+def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
+    """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
+    for batch in batches:
+        if len(batch) and batch["ts"][-1] > end_us:
+            yield batch[: np.searchsorted(batch["ts"], end_us, "right")]
+            return
+        yield batch
+
+
 class Session:
     """One run: the arena, the sources' iterators and the strategies.  `step` goes to the next callback."""
 
-    def __init__(self, replay: Replay, strategies: list[Strategy]) -> None:
+    def __init__(self, replay: Replay, strategies: list[Strategy], mode: str = "interpreted") -> None:
         if not strategies:
             raise ConfigError("strategies", strategies, "is empty", "register at least one Strategy")
-        for strategy in strategies:
+        for k, strategy in enumerate(strategies):
             if isinstance(strategy, type) or not isinstance(strategy, Strategy):
                 raise ConfigError(
                     "strategy", strategy, "is not a Strategy instance", "write Replay(...).run(YourStrategy())"
                 )
-            if strategy._used:
+            if strategy._used or any(strategy is other for other in strategies[:k]):
                 raise ConfigError(
                     "strategy",
                     type(strategy).__name__,
-                    "has been run and holds its state",
+                    "has been run and holds its state" if strategy._used else "stands in the list twice",
                     "make a new one for each run",
                 )
+        self.mode, self.mode_reason, compiled = _chosen(mode, strategies)
+        for strategy in strategies:
             strategy._used = True
         self.replay = replay
         self.strategies = strategies
@@ -92,20 +119,31 @@ class Session:
             for s in strategies
         ]
         self.instruments = replay.instruments
+        self.models = [models_under(self.instruments, replay.models, s._models) for s in strategies]
         self._grids = [_Grid(instrument) for instrument in self.instruments]
-        self._fills: list[np.ndarray] = []
-        self._log: list[np.ndarray] = []
-        self._equity: list[np.ndarray] = []
+        self._fills, self._log, self._equity, self._records = (
+            [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD)
+        )
         self._rows_read = 0
         self._started = self._over = False
-        self.refusals: dict[str, int] = {}
+        self.names: dict[int, str] = {record_number(word): word for plan, _ in compiled for word in plan.words}
+        self._machine: Machine | None = None
+        self.fee_currencies = [
+            fee_currency(fees, instrument) for fees, instrument in zip(replay.models["fees"], self.instruments)
+        ]
+        settled = [instrument.settle for instrument in self.instruments]
+        self.currencies = list(dict.fromkeys([*settled, *self.fee_currencies]))
         self.arena = self._make_arena()
         self.bytes = self.arena.bytes
         self.ints = self.arena.ints
         self.books = [Book(self, i, grid) for i, grid in enumerate(self._grids)]
         self.contexts = [Context(self, k) for k in range(len(strategies))]
+        if compiled:
+            self._machine = Machine(self, compiled)
         self._bind()
-        self._iterators: list[Iterator[np.ndarray] | None] = [s.batches(replay.batch_rows) for s in replay.sources]
+        self._iterators: list[Iterator[np.ndarray] | None] = [
+            _until(s.batches(replay.batch_rows), replay.end_us) for s in replay.sources
+        ]
         self._bound = {
             bit: [(getattr(s, handler), self.contexts[k], k) for k, s in enumerate(strategies) if s.overrides(handler)]
             for handler, bit in _HANDLER_BITS.items()
@@ -121,41 +159,47 @@ class Session:
         counts = {
             "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
             "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
-            "equity": 8192 * n_i, "taken": 1024, "tables": 1, "retired": 64, "books": len(books), "cells": len(cells),
+            "equity": 8192 * len(self.currencies), "taken": 1024, "tables": 1, "retired": 64,
+            "books": len(books), "cells": len(cells),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
+            "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
         }  # fmt: skip
         arena = Arena(counts)
         arena["books"][:], arena["cells"][:] = books, cells
         tables: list[tuple[int, int]] = []
-        currencies = list(dict.fromkeys(i.settle for i in self.instruments))
-        for record, instrument in zip(arena["instruments"], self.instruments):
+        for i, (record, instrument) in enumerate(zip(arena["instruments"], self.instruments)):
             record["payoff"] = _PAYOFFS[instrument.payoff]
             record["tick"], record["lot"] = float(instrument.tick), float(instrument.lot)
             record["multiplier"] = float(instrument.multiplier)
-            scaled = instrument.tick * SCALE
-            if scaled != int(scaled):
-                raise ConfigError(f"{instrument.name}.tick", instrument.tick, "is finer than 1e-8")
-            record["tick_scaled"] = int(scaled)
-            record["currency"] = currencies.index(instrument.settle)
+            record["tick_scaled"] = _scaled(instrument, "tick")
+            record["ticks_each"], record["lots_each"] = self._grids[i].ticks_each, self._grids[i].lots_each
+            record["currency"] = self.currencies.index(instrument.settle)
+            record["fee_currency"] = self.currencies.index(self.fee_currencies[i])
+            write_fee_unit(record, instrument, replay.models["fees"][i])
+            if instrument.payoff == "option":
+                record["right"] = 1 if instrument.right == "call" else -1
+                record["strike"] = _scaled(instrument, "strike")
+                record["underlying"] = [other.name for other in self.instruments].index(instrument.underlying)
             record["watch_head"] = -1
         for k in range(n_s):
             strategy = arena["strategies"][k]
-            strategy["first_slot"], strategy["deposit"] = k * n_i, replay.deposit
+            strategy["first_slot"], strategy["deposit"], strategy["next_number"] = k * n_i, replay.deposit, 1
             for i in range(n_i):
                 slot = arena["slots"][k * n_i + i]
                 slot["strategy"], slot["instrument"], slot["own_head"], slot["print_mark"] = k, i, -1, -1
-                for name, value in replay.slot_template(i).items():
+                models = self.models[k]
+                for name, value in slot_settings(models, i).items():
                     slot[name] = value
-                write_latency(slot, replay.models["latency"][i], tables)
-                write_queue(slot, replay.models["queue"][i])
-                write_slippage(slot, replay.models["slippage"][i])
-                write_fees(slot, replay.models["fees"][i], tables)
-                write_margin(slot, replay.models["margin"][i])
+                write_latency(slot, models["latency"][i], tables)
+                write_queue(slot, models["queue"][i])
+                write_slippage(slot, models["slippage"][i])
+                write_fees(slot, models["fees"][i], tables)
+                write_margin(slot, models["margin"][i])
         run = arena["run"][0]
-        run["sources"], run["instruments"], run["strategies"], run["next_id"] = n_sources, n_i, n_s, 1
-        run["sample_us"], run["end_us"] = replay.sample_us, INT64_MAX - 1
-        run["margin_used"] = int(any(m is not None for m in replay.models["margin"]))
+        run["sources"], run["instruments"], run["strategies"] = n_sources, n_i, n_s
+        run["sample_us"], run["end_us"], run["currencies"] = replay.sample_us, INT64_MAX - 1, len(self.currencies)
+        run["margin_used"] = int(any(m is not None for models in self.models for m in models["margin"]))
         run["wanted"] = sum(
             bit for handler, bit in _HANDLER_BITS.items() if any(s.overrides(handler) for s in self.strategies)
         )
@@ -170,6 +214,10 @@ class Session:
         free["next"] = np.arange(1, len(free) + 1)
         free["next"][-1] = -1
         agenda_reset(arena["run"], arena["items"])
+        for i, instrument in enumerate(self.instruments):
+            if instrument.payoff == "option":
+                item = agenda_push(arena["run"], arena["heap"], arena["items"], instrument.expiry_us, PHASE_VENUE)
+                arena["items"][item]["kind"], arena["items"][item]["order"] = codes.DO_EXPIRY, i
         return arena
 
     def _bind(self) -> None:
@@ -186,6 +234,8 @@ class Session:
         self._quotes = [memory[start : start + TOUCH.size] for start in starts]
         for thing in (*getattr(self, "books", ()), *getattr(self, "contexts", ())):
             thing.bind()
+        if self._machine is not None:
+            self._machine.bind()
 
     def make_room(self) -> None:
         """Empty logs and larger pools; keeps every order, item and list as it was."""
@@ -199,10 +249,10 @@ class Session:
         items = len(arena["items"])
         used = items - int(run["free_items"])
         wanted = max(items, 2 * (used + need))
-        n_i = len(self.instruments)
         arena.resize(
             items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
-            equity=max(len(arena["equity"]), 2 * n_i * (need + len(self.strategies))),
+            records=max(len(arena["records"]), 4096),
+            equity=max(len(arena["equity"]), 2 * len(self.currencies) * (need + len(self.strategies))),
         )  # fmt: skip
         agenda_extend(arena["run"], arena["items"], items)
         self._bind()
@@ -279,7 +329,7 @@ class Session:
         if last and all(it is None for it in self._iterators):
             self.arena["run"][0]["end_us"] = int(self.arena["sources"]["last_ts"].max())
         if self.replay.progress is not None:
-            fills = sum(len(f) for f in self._fills) + int(self.arena["run"][0]["fills_n"])
+            fills = sum(len(f) for mine in self._fills for f in mine) + int(self.arena["run"][0]["fills_n"])
             self.replay.progress(self._rows_read, int(self.arena["run"][0]["now"]), fills)
 
     def _widen(self, s: int, rows: int) -> None:
@@ -299,12 +349,24 @@ class Session:
         self._bind()
 
     def _flush(self) -> None:
+        """Hand the rows of the logs out to the strategies whose they are."""
         run = self.arena["run"][0]
-        for name, kept in (("fills", self._fills), ("log", self._log), ("equity", self._equity)):
+        for name, kept in self._tables():
             n = int(run[f"{name}_n"])
             if n:
-                kept.append(self.arena[name][:n].copy())
+                rows = self.arena[name][:n]
+                order = np.argsort(rows["strategy"], kind="stable")
+                ends = np.cumsum(np.bincount(rows["strategy"], minlength=len(kept)))
+                for mine, share in zip(kept, np.split(rows[order], ends[:-1])):
+                    if len(share):
+                        share["strategy"] = 0  # a result does not depend on who else took part
+                        mine.append(share)
             run[f"{name}_n"] = 0
+
+    def _tables(self) -> tuple[tuple[str, list[list[np.ndarray]]], ...]:
+        return (
+            ("fills", self._fills), ("log", self._log), ("equity", self._equity), ("records", self._records),
+        )  # fmt: skip
 
     def _room(self) -> None:
         run = self.arena["run"][0]
@@ -340,7 +402,13 @@ class Session:
                 window = arena["rows"][int(record["row0"]) : int(record["row0"] + record["local_end"])]
                 heads += [int(window["ts"][0]), int(window["exch_ts"].min())]
         run = arena["run"][0]
+        if not heads and self.replay.end_us < INT64_MAX:
+            raise ConfigError("end", iso_from_us(self.replay.end_us), "lies before the first event")
         run["now"] = min(heads, default=0)
+        if self.replay.start_us > run["now"]:
+            self._skip_to(self.replay.start_us)
+            arena = self.arena
+            run = arena["run"][0]
         run["warm_until"] = run["now"] + self.replay.warm_up_us
         self.first_us = int(run["now"])
         first = -(-self.first_us // self.replay.sample_us) * self.replay.sample_us
@@ -348,6 +416,36 @@ class Session:
         arena["items"][item]["kind"] = codes.DO_SAMPLE
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
+        if self._machine is not None:
+            self._machine.take_in()
+
+    def _skip_to(self, start_us: int) -> None:
+        """Replay everything before `start_us` for the books' sake: a timer that no strategy hears ends it.
+
+        The gaps of that time are not the run's.
+        """
+        arena = self.arena
+        wanted = int(arena["run"][0]["wanted"])
+        arena["run"][0]["wanted"] = codes.ON_TIMER
+        set_timer(self.bytes, 0, start_us - 1, 0, 0)
+        while (code := advance(self.bytes)) != codes.CALLBACK:
+            if code == codes.NEED_DATA:
+                self._feed(int(self.arena["run"][0]["out_source"]))
+            elif code == codes.FLUSH:
+                self.make_room()
+            elif code == codes.NEED_ROOM:
+                self._room()
+            elif code == codes.DONE:
+                break
+            else:
+                raise KernelError(code, "advance")
+        arena = self.arena
+        last_us = int(arena["run"][0]["end_us"])
+        if last_us < start_us:
+            raise ConfigError("start", iso_from_us(start_us), f"lies after the last event, {iso_from_us(last_us)}")
+        arena["run"][0]["wanted"], arena["run"][0]["now"] = wanted, start_us
+        arena["instruments"]["gaps"] = arena["instruments"]["blind_us"] = 0
+        arena["instruments"]["blind_since"] = start_us
 
     def step(self) -> bool:
         """Go on to the next callback and make it; False when the run is over."""
@@ -365,8 +463,10 @@ class Session:
             self._start()
             return True
         while True:
-            code = advance(self.bytes)
+            code = advance(self.bytes) if self._machine is None else self._drive(self._machine, callbacks)
             if code == codes.CALLBACK:
+                if self._machine is not None:
+                    return True
                 kinds = self.ints[self._w_kinds]
                 if kinds <= codes.ON_GAP:
                     self._market(kinds)
@@ -387,25 +487,46 @@ class Session:
             else:
                 raise KernelError(code, "advance")
 
+    def _drive(self, machine: Machine, callbacks: int) -> int:
+        """`advance` with compiled handlers."""
+        try:
+            return machine.drive(callbacks)
+        except Exception as error:
+            k, handler = machine.running
+            self._failed(k, handler, self._event_of(handler), error)
+            raise  # not reached: `_failed` raises
+
+    def _event_of(self, handler: str) -> Any:
+        """What `handler` is given now."""
+        bit = _HANDLER_BITS[handler]
+        if bit == codes.ON_TIMER:
+            return Timer(self.ints[self._w_id], self.ints[self._w_now])
+        if bit == codes.ON_ORDER:
+            return Order(self.arena["orders"][self.ints[self._w_order]])
+        if bit == codes.ON_FILL:
+            row = self.arena["answered"][0]
+            return Fill(row, self._grids[int(row["instrument"])])
+        return self._market_event(bit)
+
+    def _market_event(self, kinds: int) -> Any:
+        if kinds == codes.ON_BOOK:
+            return self.books[self.ints[self._w_instrument]]
+        if kinds == codes.ON_TRADE:
+            row = TRADE_ROW.unpack(self._event)
+            return Trade(row, self._grids[row[5]])
+        if kinds == codes.ON_QUOTE:
+            row = QUOTE_ROW.unpack(self._event)
+            return Quote(row, TOUCH.unpack(self._quotes[row[3]]), self._grids[row[3]])
+        if kinds == codes.ON_LIQUIDATION:
+            row = TRADE_ROW.unpack(self._event)
+            return Liquidation(row, self._grids[row[5]])
+        if kinds == codes.ON_FUNDING:
+            return Funding(NOTICE_ROW.unpack(self._event))
+        return Gap(NOTICE_ROW.unpack(self._event))
+
     def _market(self, kinds: int) -> None:
         """Hand a market event to all strategies that want it, in order of registration."""
-        event: Any
-        if kinds == codes.ON_BOOK:
-            event = self.books[self.ints[self._w_instrument]]
-        else:
-            if kinds == codes.ON_TRADE:
-                row = TRADE_ROW.unpack(self._event)
-                event = Trade(row, self._grids[row[5]])
-            elif kinds == codes.ON_QUOTE:
-                row = QUOTE_ROW.unpack(self._event)
-                event = Quote(row, TOUCH.unpack(self._quotes[row[3]]), self._grids[row[3]])
-            elif kinds == codes.ON_LIQUIDATION:
-                row = TRADE_ROW.unpack(self._event)
-                event = Liquidation(row, self._grids[row[5]])
-            elif kinds == codes.ON_FUNDING:
-                event = Funding(NOTICE_ROW.unpack(self._event))
-            else:
-                event = Gap(NOTICE_ROW.unpack(self._event))
+        event = self._market_event(kinds)
         for handler, ctx, k in self._bound[kinds]:
             try:
                 handler(ctx, event)
@@ -414,15 +535,13 @@ class Session:
 
     def _own(self, kinds: int) -> None:
         """Hand a timer or an answer to the strategy whose it is; an order change comes before its fill."""
-        ints = self.ints
-        strategy = ints[self._w_strategy]
+        strategy = self.ints[self._w_strategy]
         if kinds == codes.ON_TIMER:
-            self._deliver(codes.ON_TIMER, strategy, Timer(ints[self._w_id], ints[self._w_now]))
+            self._deliver(codes.ON_TIMER, strategy, self._event_of("on_timer"))
             return
-        row = self.arena["log"][ints[self._w_log]]
-        fill = Fill(row, self._grids[int(row["instrument"])]) if kinds & codes.ON_FILL else None
+        fill = self._event_of("on_fill") if kinds & codes.ON_FILL else None
         if kinds & codes.ON_ORDER:
-            self._deliver(codes.ON_ORDER, strategy, Order(self.arena["orders"][ints[self._w_order]]))
+            self._deliver(codes.ON_ORDER, strategy, self._event_of("on_order"))
         if fill is not None:
             self._deliver(codes.ON_FILL, strategy, fill)
 
@@ -444,6 +563,8 @@ class Session:
 
     def _failed(self, strategy: int, handler: str, event: Any, error: Exception) -> None:
         self._over = True
+        if self._machine is not None:
+            self._machine.hand_back()
         self._flush()
         partial = self._result(strategy)
         name = type(self.strategies[strategy]).__name__
@@ -457,6 +578,8 @@ class Session:
         self._over = True
         run = self.arena["run"][0]
         run["ended"] = 1
+        if self._machine is not None:
+            self._machine.hand_back()
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_stop", None, strategy.on_stop, ctx)
         self._flush()
@@ -465,34 +588,33 @@ class Session:
         """End the run at the next step (`ctx.stop`)."""
         self.arena["run"][0]["stopping"] = 1
 
-    def noted(self, answer: int) -> int:
-        """Count a refusal by its reason."""
-        if answer < 0:
-            reason = codes.REASONS[-answer]
-            self.refusals[reason] = self.refusals.get(reason, 0) + 1
-        return answer
-
     # ------------------------------------------------------------------------------------------------------ results
 
-    def money(self, slot_index: int, prefix: str, mark: float) -> dict[str, float]:
-        """Value, fees, funding and equity of a slot at `mark` (price), venue side (`prefix` "") or local ("l_")."""
+    def money(self, slot_index: int, mark: float) -> dict[str, float]:
+        """Value, fees, funding and equity of a slot at `mark` (price), as the venue has them.
+
+        Fees are in the fee currency; equity is in the settlement currency, less the fees that are owed in it.
+        """
         slot = self.arena["slots"][slot_index]
-        instrument = self.instruments[int(slot["instrument"])]
-        fees = float(slot[f"{prefix}fee_f"])
-        funding = float(slot[f"{prefix}funding_f"])
-        exact_fees = whole(slot[f"{prefix}fee_hi"], slot[f"{prefix}fee_lo"])
-        exact_funding = whole(slot[f"{prefix}funding_hi"], slot[f"{prefix}funding_lo"])
+        i = int(slot["instrument"])
+        instrument = self.instruments[i]
+        fees = float(slot["fee_f"])
+        settled = whole(slot["settled_hi"], slot["settled_lo"])
+        funding = float(slot["funding_f"])
+        exact_fees = whole(slot["fee_hi"], slot["fee_lo"])
+        exact_funding = whole(slot["funding_hi"], slot["funding_lo"])
         unit = instrument.lot * instrument.multiplier
-        fees += float(exact_fees * unit * instrument.tick / SCALE)
+        fees += float(exact_fees * fee_unit(instrument, self.replay.models["fees"][i]) / SCALE)
         funding += float(exact_funding * unit / SCALE**2)
-        position = int(slot[f"{prefix}position"])
+        position = int(slot["position"])
         if instrument.payoff == "inverse":
             held = position / (mark / float(instrument.tick)) if position else 0.0
-            value = (float(slot[f"{prefix}cash_f"]) - held) * float(unit / instrument.tick)
+            value = (float(slot["cash_f"]) - held) * float(unit / instrument.tick)
         else:
-            cash = float(int(slot[f"{prefix}cash"]) * unit * instrument.tick)
+            cash = float(int(slot["cash"]) * unit * instrument.tick + settled * unit / SCALE)
             value = cash + (position * float(unit) * mark if position else 0.0)
-        return {"value": value, "fees": fees, "funding": funding, "equity": value - fees - funding}
+        owed = fees if self.fee_currencies[i] == instrument.settle else 0.0
+        return {"value": value, "fees": fees, "funding": funding, "equity": value - owed - funding}
 
     def results(self) -> list[Result]:
         """One Result per strategy, in order of registration."""
@@ -501,11 +623,27 @@ class Session:
         return [self._result(k) for k in range(len(self.strategies))]
 
     def _result(self, k: int) -> Result:
-        fills = np.concatenate([np.zeros(0, FILL), *self._fills])
-        log = np.concatenate([np.zeros(0, LOG), *self._log])
-        equity = np.concatenate([np.zeros(0, EQUITY), *self._equity])
+        tables = {name: np.concatenate(kept[k]) for name, kept in self._tables()}
         quality = self.replay.sources[0].quality
         for source in self.replay.sources[1:]:
             quality = quality.merged(source.quality)
-        return Result.build(self, k, fills[fills["strategy"] == k], log[log["strategy"] == k],
-                            equity[equity["strategy"] == k], quality)  # fmt: skip
+        return Result.build(self, k, tables, quality)
+
+    def refusals(self, k: int) -> dict[str, int]:
+        """How many requests of strategy `k` were refused here, by reason."""
+        counts = self.arena["refusals"][k * REASON_WORDS : (k + 1) * REASON_WORDS]
+        return {codes.REASONS[int(i)]: int(counts[i]) for i in np.flatnonzero(counts)}
+
+
+def _chosen(mode: str, strategies: list[Strategy]) -> tuple[str, str, list[tuple[Plan, Any]]]:
+    """The mode of the run, why it is not the wanted one, and the compiled strategies."""
+    if mode not in MODES:
+        raise ConfigError("mode", mode, "is not known", did_you_mean(str(mode), MODES))
+    if mode == "interpreted":
+        return mode, "", []
+    try:
+        return "compiled", "", [compile_strategy(strategy) for strategy in strategies]
+    except CompileError as error:
+        if mode == "compiled":
+            raise
+        return "interpreted", str(error), []

@@ -9,9 +9,12 @@ is a mistake and refused when the class is made.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from replay.errors import ConfigError, did_you_mean
+from replay.window import Window
 
 if TYPE_CHECKING:
     from replay.context import Book, Context, Fill, Funding, Gap, Liquidation, Order, Quote, Timer, Trade
@@ -37,6 +40,9 @@ class Strategy:
     Raises ConfigError for an unknown parameter, or a value that does not fit its annotation.
     """
 
+    _models: Mapping[str, Any] = MappingProxyType({})
+    """Models of this instance alone, see `under`."""
+
     _used = False
     """Whether a run has begun with this instance: its state is that run's."""
 
@@ -60,8 +66,17 @@ class Strategy:
             default = getattr(type(self), name, None)
             if name in parameters:
                 setattr(self, name, _fitted(f"{type(self).__name__}.{name}", parameters[name], kind))
-            elif isinstance(default, (list, dict, set)) or hasattr(default, "__array__"):
+            elif isinstance(default, (list, dict, set, Window)) or hasattr(default, "__array__"):
                 setattr(self, name, copy.deepcopy(default))
+
+    def under(self, **models: Any) -> Self:
+        """Run this instance with models of its own: `Maker(lots=5).under(queue=RiskAverseQueue())`.
+
+        The names are those of `Replay`'s models (latency, queue, slippage, fees, margin, execution, consume,
+        self_trade, on_gap, borrow, min_notional); what is not named is as the Replay says.  Checked by the run.
+        """
+        self._models = {**self._models, **models}
+        return self
 
     @classmethod
     def parameter_types(cls) -> dict[str, Any]:

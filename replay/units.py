@@ -9,7 +9,7 @@ is floor-divided, which can tie but never reorder.  Prices and sizes are integer
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 US_PER_MS = 1_000
@@ -41,6 +41,25 @@ def iso_from_us(time_us: int) -> str:
     """`2024-08-08T23:54:15.030314Z` from microseconds since the epoch."""
     seconds, micros = divmod(time_us, US_PER_S)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{micros:06d}Z"
+
+
+def us_from_time(time: int | str | datetime) -> int:
+    """Microseconds since the epoch from whole µs, ISO text (`2024-08-08T23:54:15Z`) or a datetime, floored.
+
+    Raises ValueError for anything else, and for a date and time without a zone: nobody knows which one was meant.
+    """
+    if isinstance(time, int) and not isinstance(time, bool):
+        return time
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError:
+            raise ValueError(f"{time!r} is not a date and time such as 2024-08-08T23:54:15Z") from None
+    if not isinstance(time, datetime):
+        raise ValueError(f"{time!r} is neither whole microseconds, ISO text nor a datetime")
+    if time.utcoffset() is None:
+        raise ValueError(f"{time} has no time zone; write {time.isoformat()}Z for UTC")
+    return (time - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
 _PLAIN_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)

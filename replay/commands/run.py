@@ -29,6 +29,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote them: binance-usdm, …")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
     add_model_arguments(parser)
+    parser.add_argument("--start", metavar="TIME", help="µs or ISO with zone, 2024-08-08T23:54:15Z (default: all)")
+    parser.add_argument("--end", metavar="TIME", help="likewise: nothing received later is replayed")
     parser.add_argument("--fills", type=int, default=10, metavar="N", help="list the last N fills (default 10)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -86,6 +88,10 @@ def _pair(name: str, text: str, kind: type) -> tuple[Any, Any]:
     return values[0], values[1]
 
 
+def _time(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+
+
 def load_strategy(name: str, parameters: list[str]) -> Strategy:
     """The strategy `module:Class` with `k=v` parameters.  ConfigError says which part is wrong."""
     import importlib
@@ -141,7 +147,7 @@ def progress_to(line: ProgressLine) -> Progress:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run and print.  Raises ConfigError, DataError or StrategyError."""
-    settings = model_settings(arguments)
+    settings = {**model_settings(arguments), "start": _time(arguments.start), "end": _time(arguments.end)}
     strategy = load_strategy(arguments.strategy, arguments.param)
     from replay.engine import Replay
 

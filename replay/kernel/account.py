@@ -7,13 +7,18 @@ so its sums are float64: `cash_f` is +Σ side · lots / ticks (in contracts per 
 
 Money in the settlement currency:
     linear   value = (cash + position · mark) · tick · lot · multiplier
+    option   the same, the premium being its price, plus what it was settled for: Σ lots · intrinsic value at expiry
     inverse  value = (cash_f - position / mark) · lot · multiplier / tick          (coin)
     equity = value - fees - funding paid
+
+Fees may be owed in another currency: rates at a fixed price of it (`fee_factor`), or on the traded size instead of
+its notional (`fee_on_size`).  The integer part of a fee counts `fee_unit / SCALE` of the fee currency, and equity in
+the settlement currency is then before fees.
 """
 
 from __future__ import annotations
 
-from replay.kernel.codes import FEE_FLAT, FEE_PER_CONTRACT, FEE_TIERS, INVERSE
+from replay.kernel.codes import FEE_FLAT, FEE_PER_CONTRACT, FEE_TIERS, INVERSE, OPTION
 from replay.kernel.exact import BASE, carried, product
 from replay.kernel.hooks import LAST_CODE, call_hook
 from replay.kernel.jit import kernel
@@ -63,10 +68,10 @@ def fee_rate(slot, tables, maker, turnover_money):
 
 @kernel
 def fill_fee(slot, tables, inst, maker, ticks, lots):
-    """Fee of one fill as (hi, lo, float): exact product for linear payoffs, float64 for inverse.
+    """Fee of one fill in the fee currency as (hi, lo, float): exact product for linear payoffs, float64 for inverse.
 
-    The integer part counts ticks · lots / SCALE; per-contract and flat fees are amounts of money per lot or per
-    fill and always go through the float.
+    The integer part counts ticks · lots / SCALE (lots / SCALE when it is taken of the size); per-contract and flat fees
+    are amounts of money per lot or per fill and always go through the float.
     """
     kind = slot["fee_kind"]
     if kind > LAST_CODE:
@@ -80,11 +85,17 @@ def fill_fee(slot, tables, inst, maker, ticks, lots):
     if inst["payoff"] == INVERSE:
         unit = inst["lot"] * inst["multiplier"] / inst["tick"]
         rate = fee_rate(slot, tables, maker, slot["turnover_f"] * unit)
-        return 0, 0, lots / ticks * unit * (rate / SCALE)
+        return 0, 0, lots / ticks * unit * (rate / SCALE) * inst["fee_factor"]
     unit = inst["lot"] * inst["multiplier"] * inst["tick"]
     rate = fee_rate(slot, tables, maker, slot["turnover"] * unit)
-    hi, lo = product(ticks * lots, rate)
+    hi, lo = product(fee_base(inst, ticks, lots), rate)
     return hi, lo, 0.0
+
+
+@kernel(entry=False)
+def fee_base(inst, ticks, lots):
+    """What a rate is taken of, in units of `fee_unit`: the notional, or the size when the asset itself is paid."""
+    return lots if inst["fee_on_size"] != 0 else ticks * lots
 
 
 @kernel(entry=False)
@@ -131,22 +142,36 @@ def mark_of(inst, venue_book):
 
 @kernel(entry=False)
 def equity_of(slot, inst, mark):
-    """Money of the venue side in the settlement currency at `mark` (1/SCALE), fees and funding taken off."""
+    """Money of the venue side in the settlement currency at `mark` (1/SCALE), funding and fees in it taken off."""
     price_ticks = mark / inst["tick_scaled"]
-    fees = fees_of(slot, inst)
+    fees = fees_in(slot, inst, inst["currency"])
     if inst["payoff"] == INVERSE:
         unit = inst["lot"] * inst["multiplier"] / inst["tick"]
         held = slot["position"] / price_ticks if slot["position"] != 0 else 0.0
         return (slot["cash_f"] - held) * unit - fees - slot["funding_f"]
     unit = inst["lot"] * inst["multiplier"] * inst["tick"]
-    return (slot["cash"] + slot["position"] * price_ticks) * unit - fees - funding_of(slot, inst)
+    value = (slot["cash"] + slot["position"] * price_ticks) * unit
+    if inst["payoff"] == OPTION:
+        value += scaled_money(slot["settled_hi"], slot["settled_lo"], float(SCALE)) * (inst["lot"] * inst["multiplier"])
+    return value - fees - funding_of(slot, inst)
 
 
 @kernel(entry=False)
 def fees_of(slot, inst):
-    """Fees of the venue side in the settlement currency."""
-    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
-    return scaled_money(slot["fee_hi"], slot["fee_lo"], float(SCALE)) * unit + slot["fee_f"]
+    """Fees of the venue side in the fee currency."""
+    return scaled_money(slot["fee_hi"], slot["fee_lo"], float(SCALE)) * inst["fee_unit"] + slot["fee_f"]
+
+
+@kernel(entry=False)
+def fees_in(slot, inst, currency):
+    """Fees of the venue side that are owed in `currency`."""
+    return fees_of(slot, inst) if inst["fee_currency"] == currency else 0.0
+
+
+@kernel
+def intrinsic_value(inst, price):
+    """What one unit of an option is worth at expiry when its underlying costs `price`; both in 1/SCALE."""
+    return max(inst["right"] * (price - inst["strike"]), 0)
 
 
 @kernel(entry=False)

@@ -19,6 +19,8 @@ from replay.kernel.codes import (
     DO_ANSWER,
     DO_CANCEL,
     DO_EXPIRE,
+    DO_EXPIRY,
+    DO_EXPIRY_SEEN,
     DO_FUNDING,
     DO_FUNDING_SEEN,
     DO_MODIFY,
@@ -44,6 +46,8 @@ from replay.kernel.duties import (
     do_answer,
     do_cancel,
     do_expire,
+    do_expiry,
+    do_expiry_seen,
     do_funding,
     do_funding_seen,
     do_modify,
@@ -113,7 +117,7 @@ def enough_room(arena):
         run[0]["free_items"] > need
         and len(st.fills) - run[0]["fills_n"] > need
         and len(st.log) - run[0]["log_n"] > 8
-        and len(st.equity) - run[0]["equity_n"] > (need + run[0]["strategies"]) * run[0]["instruments"]
+        and len(st.equity) - run[0]["equity_n"] > (need + run[0]["strategies"]) * run[0]["currencies"]
         and len(st.retired) - run[0]["retired_n"] > 2
     )
 
@@ -314,6 +318,10 @@ def run_agenda(arena):
         do_funding(arena, index)
     elif kind == DO_FUNDING_SEEN:
         do_funding_seen(arena, index)
+    elif kind == DO_EXPIRY:
+        do_expiry(arena, index)
+    elif kind == DO_EXPIRY_SEEN:
+        do_expiry_seen(arena, index)
     elif kind == DO_SAMPLE:
         do_sample(arena, index)
         return GO_ON

@@ -6,7 +6,17 @@ before an earlier answer.
 
 from __future__ import annotations
 
-from replay.kernel.account import add_fee, book_fill, equity_of, fees_of, fill_fee, funding_of, mark_of, scaled_money
+from replay.kernel.account import (
+    add_fee,
+    book_fill,
+    equity_of,
+    fee_base,
+    fees_in,
+    fill_fee,
+    funding_of,
+    mark_of,
+    scaled_money,
+)
 from replay.kernel.agenda import PHASE_ANSWER, agenda_push
 from replay.kernel.codes import DO_ANSWER, FILLED, GONE, INVERSE, PARTLY_FILLED, R_NONE, SYSTEM
 from replay.kernel.exact import carried, product
@@ -67,8 +77,8 @@ def liquidation_fee(slot, inst, ticks, lots):
     """What the venue charges on top for closing a position by force, as (hi, lo, float) like `fill_fee`."""
     if inst["payoff"] == INVERSE:
         unit = inst["lot"] * inst["multiplier"] / inst["tick"]
-        return 0, 0, lots / ticks * unit * (slot["liquidation_fee"] / SCALE)
-    hi, lo = product(ticks * lots, slot["liquidation_fee"])
+        return 0, 0, lots / ticks * unit * (slot["liquidation_fee"] / SCALE) * inst["fee_factor"]
+    hi, lo = product(fee_base(inst, ticks, lots), slot["liquidation_fee"])
     return hi, lo, 0.0
 
 
@@ -102,7 +112,7 @@ def execute(arena, at, lots, ticks, slippage_ticks, maker, request, cause):
     run[0]["fills_n"] = n + 1
     item["fill"] = n
     fill = st.fills[n]
-    fill["order_id"] = order["id"]
+    fill["order_id"] = order["number"]
     fill["strategy"] = slot["strategy"]
     fill["instrument"] = order["instrument"]
     fill["exch_ts"] = run[0]["now"]
@@ -114,8 +124,7 @@ def execute(arena, at, lots, ticks, slippage_ticks, maker, request, cause):
     fill["front"] = order["front"]
     fill["cause"] = cause
     fill["cause_seq"] = inst["cause_seq"]
-    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
-    fill["fee"] = scaled_money(hi, lo, float(SCALE)) * unit + f
+    fill["fee"] = scaled_money(hi, lo, float(SCALE)) * inst["fee_unit"] + f
     fill["slippage_ticks"] = slippage_ticks
     fill["position"] = slot["position"]
     sample_equity(arena, slot["strategy"])
@@ -123,24 +132,16 @@ def execute(arena, at, lots, ticks, slippage_ticks, maker, request, cause):
 
 @kernel(entry=False)
 def sample_equity(arena, strategy):
-    """One equity row for each settlement currency in which the strategy has an account."""
+    """One equity row for each currency of the run: those of settlement, then those in which only fees are paid."""
     st = open_state(arena)
-    run = st.run
     first = st.strategies[strategy]["first_slot"]
-    count = run[0]["instruments"]
-    for k in range(count):
-        currency = st.instruments[k]["currency"]
-        seen = 0
-        for j in range(k):
-            if st.instruments[j]["currency"] == currency:
-                seen = 1
-        if seen == 0:
-            sample_currency(arena, strategy, first, count, currency)
+    for currency in range(st.run[0]["currencies"]):
+        sample_currency(arena, strategy, first, st.run[0]["instruments"], currency)
 
 
 @kernel(entry=False)
 def sample_currency(arena, strategy, first, count, currency):
-    """Equity of the strategy over all instruments that settle in `currency`, at the venue's marks."""
+    """Equity of the strategy over all instruments that settle or charge in `currency`, at the venue's marks."""
     st = open_state(arena)
     value = 0.0
     fees = 0.0
@@ -150,7 +151,12 @@ def sample_currency(arena, strategy, first, count, currency):
     for j in range(count):
         inst = st.instruments[j]
         slot = st.slots[first + j]
-        if inst["currency"] != currency or (slot["fills"] == 0 and slot["position"] == 0):
+        if slot["fills"] == 0 and slot["position"] == 0:
+            continue
+        owed = fees_in(slot, inst, currency)
+        fees += owed
+        if inst["currency"] != currency:
+            value -= owed
             continue
         mark = mark_of(inst, st.books[j * BOOKS_EACH])
         if mark == 0:
@@ -159,7 +165,6 @@ def sample_currency(arena, strategy, first, count, currency):
         if inst["venue_valid"] == 0:
             valid = 0
         value += equity_of(slot, inst, mark)
-        fees += fees_of(slot, inst)
         funding += funding_of(slot, inst)
         position += abs(slot["position"])
     n = st.run[0]["equity_n"]

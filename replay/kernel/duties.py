@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from replay.kernel.account import add_fee_local, book_fill_local, funding_due, mark_of, scaled_money
+from replay.kernel.account import (
+    add_fee_local,
+    book_fill_local,
+    funding_due,
+    intrinsic_value,
+    mark_of,
+    scaled_money,
+)
 from replay.kernel.agenda import PHASE_ANSWER, PHASE_REQUEST, PHASE_TIMER, agenda_free, agenda_push
 from replay.kernel.answers import answer, finish, sample_equity
 from replay.kernel.book import NO_ASK, NO_BID, book_lots, book_next
@@ -13,6 +20,7 @@ from replay.kernel.codes import (
     DO_ANSWER,
     DO_CANCEL,
     DO_EXPIRE,
+    DO_EXPIRY_SEEN,
     DO_FUNDING_SEEN,
     DO_MODIFY,
     DO_NEW,
@@ -50,13 +58,14 @@ from replay.kernel.codes import (
     TRAILING_STOP,
     WATCHING,
 )
-from replay.kernel.exact import carried
+from replay.kernel.exact import carried, product
 from replay.kernel.jit import kernel
 from replay.kernel.matching import accept
 from replay.kernel.orders import (
     BOOKS_EACH,
     find_order,
     forget_order,
+    list_head,
     release_price,
     reserve_price,
     unrest_order,
@@ -72,7 +81,7 @@ from replay.units import SCALE
 @kernel(entry=False)
 def drains(kind):
     """Whether something planned still happens after the last market event: requests under way and their answers."""
-    return kind in (DO_ANSWER, DO_NEW, DO_CANCEL, DO_MODIFY, DO_TRIGGERED, DO_FUNDING_SEEN)
+    return kind in (DO_ANSWER, DO_NEW, DO_CANCEL, DO_MODIFY, DO_TRIGGERED, DO_FUNDING_SEEN, DO_EXPIRY_SEEN)
 
 
 @kernel(entry=False)
@@ -150,7 +159,8 @@ def do_new(arena, index):
     order = st.orders[at]
     order["in_flight"] -= 1
     if order["kind"] in (STOP_MARKET, STOP_LIMIT, TRAILING_STOP):
-        if order["tif"] == GTD and order["expire_us"] <= st.run[0]["now"]:
+        gone = order["tif"] == GTD and order["expire_us"] <= st.run[0]["now"]
+        if gone or st.instruments[order["instrument"]]["expired"] != 0:
             finish(arena, at, EXPIRED, REQUEST_NEW, R_EXPIRED)
         else:
             place_stop(arena, at)
@@ -355,7 +365,7 @@ def log_answer(arena, index, at):
     row["local_ts"] = st.run[0]["now"]
     row["strategy"] = item["strategy"]
     row["instrument"] = order["instrument"]
-    row["order_id"] = order["id"]
+    row["order_id"] = order["number"]
     row["side"] = order["side"]
     row["status"] = order["status"]
     row["request"] = item["request"]
@@ -372,11 +382,11 @@ def log_answer(arena, index, at):
     row["maker"] = item["maker"]
     row["reason"] = item["reason"]
     inst = st.instruments[order["instrument"]]
-    unit = inst["lot"] * inst["multiplier"] * inst["tick"]
     row["fee"] = 0.0
     row["answer"] = 1
     if item["exec_lots"] > 0:
-        row["fee"] = scaled_money(item["fee_hi"], item["fee_lo"], float(SCALE)) * unit + item["fee_f"]
+        row["fee"] = scaled_money(item["fee_hi"], item["fee_lo"], float(SCALE)) * inst["fee_unit"] + item["fee_f"]
+    st.answered[0] = row
 
 
 @kernel(entry=False)
@@ -447,3 +457,70 @@ def do_funding_seen(arena, index):
         slot["l_funding_hi"] + item["amount_hi"], slot["l_funding_lo"] + item["amount_lo"]
     )
     slot["l_funding_f"] += item["amount_f"]
+
+
+@kernel(entry=False)
+def do_expiry(arena, index):
+    """An option expires: its orders end, and each position becomes its intrinsic value at the underlying's mark.
+
+    Without a mark nothing is settled and positions stay; the result says so.
+    """
+    st = open_state(arena)
+    run = st.run
+    instrument = st.items[index]["order"]
+    inst = st.instruments[instrument]
+    inst["expired"] = 1
+    expire_orders(arena, instrument)
+    underlying = inst["underlying"]
+    price = mark_of(st.instruments[underlying], st.books[underlying * BOOKS_EACH])
+    inst["settled_at"] = price
+    if price == 0:
+        return
+    each = intrinsic_value(inst, price)
+    for k in range(run[0]["strategies"]):
+        slot_index = st.strategies[k]["first_slot"] + instrument
+        slot = st.slots[slot_index]
+        lots = slot["position"]
+        if lots == 0:
+            continue
+        hi, lo = product(lots, each)
+        slot["settled_hi"], slot["settled_lo"] = carried(slot["settled_hi"] + hi, slot["settled_lo"] + lo)
+        slot["expired_lots"] = lots
+        slot["position"] = 0
+        seen = agenda_push(run, st.heap, st.items, run[0]["now"] + max(inst["feed_us"], 0), PHASE_ANSWER)
+        item = st.items[seen]
+        item["kind"] = DO_EXPIRY_SEEN
+        item["slot"] = slot_index
+        item["lots"] = lots
+        item["amount_hi"], item["amount_lo"] = hi, lo
+        sample_equity(arena, k)
+
+
+@kernel(entry=False)
+def expire_orders(arena, instrument):
+    """All orders of the instrument that rest or wait end as expired."""
+    st = open_state(arena)
+    own = instrument * BOOKS_EACH + 2
+    while st.books[own]["bids"] + st.books[own]["asks"] > 0:
+        side = 1 if st.books[own]["bids"] > 0 else -1
+        ticks = st.books[own]["bid_ticks"] if side > 0 else st.books[own]["ask_ticks"]
+        at = list_head(st.books, st.cells, own, side, ticks)
+        unrest_order(st.books, st.cells, st.orders, st.slots, at)
+        finish(arena, at, EXPIRED, REQUEST_NONE, R_EXPIRED)
+    while st.instruments[instrument]["watch_head"] >= 0:
+        at = st.instruments[instrument]["watch_head"]
+        request = st.orders[at]["pending_request"] if st.orders[at]["venue_state"] == HELD else REQUEST_NONE
+        unwatch_order(st.orders, st.instruments, at)
+        finish(arena, at, EXPIRED, request, R_EXPIRED)
+
+
+@kernel(entry=False)
+def do_expiry_seen(arena, index):
+    """The strategy's account learns that its option was settled."""
+    st = open_state(arena)
+    item = st.items[index]
+    slot = st.slots[item["slot"]]
+    slot["l_settled_hi"], slot["l_settled_lo"] = carried(
+        slot["l_settled_hi"] + item["amount_hi"], slot["l_settled_lo"] + item["amount_lo"]
+    )
+    slot["l_position"] -= item["lots"]

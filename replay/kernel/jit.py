@@ -54,6 +54,11 @@ def cache_root() -> Path:
 CACHE_DIR = cache_root() / "kernels" / source_digest()
 
 
+def jit_is_on() -> bool:
+    """Whether kernels are machine code in this process."""
+    return not numba.config.DISABLE_JIT
+
+
 def is_compiled(name: str) -> bool:
     """Whether machine code of the entry kernel `name` lies in the cache (or none is needed)."""
     if numba.config.DISABLE_JIT:

@@ -33,7 +33,28 @@ def interpolate(tables, first, count, at):
             high = middle
     x0, y0 = tables[first + low]["key"], tables[first + low]["value"]
     x1, y1 = tables[first + high]["key"], tables[first + high]["value"]
-    return y0 + (y1 - y0) * (at - x0) // (x1 - x0)
+    return y0 + share(y1 - y0, at - x0, x1 - x0)
+
+
+@kernel
+def share(rise, steps, span):
+    """floor(rise · steps / span) for 0 <= steps <= span < 2^60, |rise| < 2^60, without leaving 64 bits.
+
+    A product that would leave them (points months apart) is made bit by bit: after each, `whole · span + rest` is
+    `part` times the bits of `steps` so far.
+    """
+    if abs(rise) <= (1 << 62) // max(steps, 1):
+        return rise * steps // span
+    part = rise % span
+    whole = 0
+    rest = 0
+    for bit in range(60, -1, -1):
+        rest *= 2
+        if (steps >> bit) & 1 != 0:
+            rest += part
+        whole = 2 * whole + rest // span
+        rest %= span
+    return rise // span * steps + whole
 
 
 @kernel

@@ -1,16 +1,18 @@
 """What the venue will not take, and how much margin an account has free.
 
 Margin is a fraction of notional at the mark.  A new order must be carried in the worst case of position and open
-orders; maintenance counts positions only.
+orders; maintenance counts positions only.  An option that is held is worth its mark and carries nothing else, so it
+needs its whole mark; one that is owed needs the fraction of its underlying's notional.
 """
 
 from __future__ import annotations
 
-from replay.kernel.account import equity_of, mark_of
+from replay.kernel.account import equity_of, fees_in, mark_of
 from replay.kernel.book import NO_ASK, NO_BID, book_next
 from replay.kernel.codes import (
     INVERSE,
     MARKET,
+    OPTION,
     R_MARGIN,
     R_MIN_NOTIONAL,
     R_NONE,
@@ -86,7 +88,7 @@ def open_lots(arena, slot_index, side):
 
 @kernel(entry=False)
 def margin_of(arena, slot_index, lots, mark, rate):
-    """Margin in the settlement currency that `lots` need at `mark` (1/SCALE) and `rate` (1/SCALE)."""
+    """Margin in the settlement currency that a position of `lots` needs at `mark` and `rate` (both 1/SCALE)."""
     st = open_state(arena)
     slot = st.slots[slot_index]
     inst = st.instruments[slot["instrument"]]
@@ -95,6 +97,10 @@ def margin_of(arena, slot_index, lots, mark, rate):
         return 0.0
     if inst["payoff"] == INVERSE:
         return size / (mark / SCALE) * (rate / SCALE)
+    if inst["payoff"] == OPTION and lots > 0:
+        return size * (mark / SCALE)
+    if inst["payoff"] == OPTION:
+        mark = mark_of(st.instruments[inst["underlying"]], st.books[inst["underlying"] * BOOKS_EACH])
     return size * (mark / SCALE) * (rate / SCALE)
 
 
@@ -106,9 +112,10 @@ def free_margin(arena, strategy, currency, maintenance):
     free = st.strategies[strategy]["deposit"]
     for j in range(st.run[0]["instruments"]):
         inst = st.instruments[j]
-        if inst["currency"] != currency:
-            continue
         slot = st.slots[first + j]
+        if inst["currency"] != currency:
+            free -= fees_in(slot, inst, currency)
+            continue
         mark = mark_of(inst, st.books[j * BOOKS_EACH])
         if mark == 0:
             continue
@@ -118,9 +125,15 @@ def free_margin(arena, strategy, currency, maintenance):
         else:
             longest = slot["position"] + open_lots(arena, first + j, 1)
             shortest = slot["position"] - open_lots(arena, first + j, -1)
-            worst = max(abs(longest), abs(shortest))
-            free -= margin_of(arena, first + j, worst, mark, slot["initial_scaled"])
+            free -= worst_margin(arena, first + j, longest, shortest, mark)
     return free
+
+
+@kernel(entry=False)
+def worst_margin(arena, slot_index, longest, shortest, mark):
+    """Initial margin of the dearer of two positions."""
+    rate = open_state(arena).slots[slot_index]["initial_scaled"]
+    return max(margin_of(arena, slot_index, longest, mark, rate), margin_of(arena, slot_index, shortest, mark, rate))
 
 
 @kernel(entry=False)
@@ -134,12 +147,14 @@ def margin_allows(arena, at, mark):
     longest = slot["position"] + open_lots(arena, order["slot"], 1)
     shortest = slot["position"] - open_lots(arena, order["slot"], -1)
     before = max(abs(longest), abs(shortest))
+    carried = worst_margin(arena, order["slot"], longest, shortest, mark)
     if side > 0:
         longest += order["leaves"]
     else:
         shortest -= order["leaves"]
     after = max(abs(longest), abs(shortest))
-    if after <= before:
-        return True
-    free = free_margin(arena, slot["strategy"], inst["currency"], 0)
-    return margin_of(arena, order["slot"], after - before, mark, slot["initial_scaled"]) <= free
+    if inst["payoff"] == OPTION:
+        added = worst_margin(arena, order["slot"], longest, shortest, mark) - carried
+    else:
+        added = margin_of(arena, order["slot"], max(after - before, 0), mark, slot["initial_scaled"])
+    return added <= 0.0 or added <= free_margin(arena, slot["strategy"], inst["currency"], 0)

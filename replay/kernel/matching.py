@@ -42,6 +42,7 @@ from replay.kernel.codes import (
     SELF_ALLOW,
     SELF_CANCEL_NEWEST,
     STOP_MARKET,
+    SYSTEM,
     TRAILING_STOP,
 )
 from replay.kernel.jit import kernel
@@ -97,13 +98,14 @@ def can_fill_whole(arena, at, limit):
 def own_limit(arena, at, limit):
     """Cut `limit` so that the order cannot trade with, or rest through, a resting order of its own account.
 
-    Under "cancel-oldest" those resting orders are cancelled instead; under "allow" nothing happens.
+    Under "cancel-oldest" those resting orders are cancelled instead; under "allow" nothing happens, nor to the
+    liquidation of a position, which own orders must not stop.
     """
     st = open_state(arena)
     order = st.orders[at]
     slot_index = order["slot"]
     slot = st.slots[slot_index]
-    if slot["self_trade"] == SELF_ALLOW or slot["resting"] == 0:
+    if slot["self_trade"] == SELF_ALLOW or slot["resting"] == 0 or order["flags"] & SYSTEM:
         return limit
     side = order["side"]
     meets = worst_price(arena, at, limit)
@@ -139,7 +141,7 @@ def accept(arena, at, request):
     instrument = order["instrument"]
     inst = st.instruments[instrument]
     side = order["side"]
-    if order["tif"] == GTD and order["expire_us"] <= run[0]["now"]:
+    if inst["expired"] != 0 or (order["tif"] == GTD and order["expire_us"] <= run[0]["now"]):
         finish(arena, at, EXPIRED, request, R_EXPIRED)
         return
     if inst["venue_valid"] == 0:

@@ -35,11 +35,23 @@ def find_order(run, orders, order_id):
 
 
 @kernel(entry=False)
-def new_order(run, orders):
-    """A place for the next order, its id set and all else zero, or -1 when more than half of the table is in use."""
+def order_key(run, strategy, number):
+    """The id of order `number` of a strategy: unique in the run, and dense, so that the table has few collisions.
+
+    Strategies count their own orders, from 1, so that a run does not depend on who else takes part.
+    """
+    return number * run[0]["strategies"] + strategy
+
+
+@kernel(entry=False)
+def new_order(run, strategies, orders, strategy):
+    """A place for the strategy's next order, its id set and all else zero, or -1 when more than half of the table is
+    in use.
+    """
     if 2 * (run[0]["live_orders"] + 1) > len(orders):
         return -1
-    order_id = run[0]["next_id"]
+    number = strategies[strategy]["next_number"]
+    order_id = order_key(run, strategy, number)
     mask = len(orders) - 1
     step = 0
     while orders[(order_id + step) & mask]["id"] != 0:
@@ -47,10 +59,11 @@ def new_order(run, orders):
     if step > run[0]["max_probe"]:
         run[0]["max_probe"] = step
     at = (order_id + step) & mask
-    run[0]["next_id"] = order_id + 1
+    strategies[strategy]["next_number"] = number + 1
     run[0]["live_orders"] += 1
     order = orders[at]
     order["id"] = order_id
+    order["number"] = number
     order["flags"] = 0
     order["stop_ticks"] = 0
     order["trigger"] = 0

@@ -36,12 +36,17 @@ from replay.kernel.codes import (
 )
 from replay.kernel.jit import kernel
 from replay.kernel.latency import entry_us
-from replay.kernel.orders import find_order, new_order, own_order
+from replay.kernel.orders import BOOKS_EACH, find_order, new_order, order_key, own_order
 from replay.kernel.state import open_state
 
 NEED_ROOM_CODE = -1000
+REASON_WORDS = 32
+"""Counters of refusals for each strategy."""
+
 MAX_LOTS = 1 << 50
 MAX_PRICE_TICKS = 1 << 50
+MAX_NOTIONAL = 1 << 60
+"""Largest ticks · lots of an order at its price and at our touch: four times that still fits what sums are kept in."""
 
 
 @kernel(entry=False)
@@ -101,7 +106,7 @@ def log_request(arena, at, request):
     row["local_ts"] = st.run[0]["now"]
     row["strategy"] = st.slots[order["slot"]]["strategy"]
     row["instrument"] = order["instrument"]
-    row["order_id"] = order["id"]
+    row["order_id"] = order["number"]
     row["side"] = order["side"]
     row["status"] = order["status"]
     row["request"] = request
@@ -127,6 +132,21 @@ def no_room(arena, requests):
     st = open_state(arena)
     run = st.run
     return run[0]["free_items"] < run[0]["live_orders"] + requests + 64 or run[0]["log_n"] + requests > len(st.log)
+
+
+@kernel(entry=False)
+def refused(arena, strategy, reason):
+    """Count a refusal; returns its code."""
+    open_state(arena).refusals[strategy * REASON_WORDS + reason] += 1
+    return -reason
+
+
+@kernel(entry=False)
+def too_large(arena, instrument, lots, ticks):
+    """Whether ticks · lots would leave MAX_NOTIONAL at the order's price or at the local ask."""
+    book = open_state(arena).books[instrument * BOOKS_EACH + 1]
+    price = max(abs(ticks), abs(book["ask_ticks"]) if book["ask_lots"] > 0 else 0)
+    return price > 0 and lots > MAX_NOTIONAL // price
 
 
 @kernel
@@ -160,16 +180,18 @@ def submit(
         reason = R_OFF_LOT
     elif ticks < -MAX_PRICE_TICKS or ticks > MAX_PRICE_TICKS:
         reason = R_OFF_TICK
+    elif too_large(arena, instrument, lots, ticks):
+        reason = R_OFF_LOT
     elif run[0]["now"] < run[0]["warm_until"]:
         reason = R_WARM_UP
     elif run[0]["ended"] != 0:
         reason = R_ENDED
     if reason != R_NONE:
         slot["refused"] += 1
-        return -reason
+        return refused(arena, strategy, reason)
     if no_room(arena, 1):
         return NEED_ROOM_CODE
-    at = new_order(run, st.orders)
+    at = new_order(run, st.strategies, st.orders, strategy)
     if at < 0:
         return NEED_ROOM_CODE
     order = st.orders[at]
@@ -195,15 +217,15 @@ def submit(
     slot["live"] += 1
     own_order(st.orders, st.slots, at)
     send(arena, at, DO_NEW, REQUEST_NEW)
-    return order["id"]
+    return order["number"]
 
 
 @kernel(entry=False)
 def refuse_request(arena, strategy, order_id):
     """(place, reason) of a request on an existing order."""
     st = open_state(arena)
-    at = find_order(st.run, st.orders, order_id) if order_id > 0 else -1
-    if at < 0 or st.slots[st.orders[at]["slot"]]["strategy"] != strategy:
+    at = find_order(st.run, st.orders, order_key(st.run, strategy, order_id)) if order_id > 0 else -1
+    if at < 0:
         return -1, R_UNKNOWN_ORDER
     order = st.orders[at]
     if order["status"] >= FILLED:
@@ -216,7 +238,7 @@ def cancel(arena, strategy, order_id):
     """Ask the venue to cancel.  Returns 0, minus a reason code, or NEED_ROOM_CODE."""
     at, reason = refuse_request(arena, strategy, order_id)
     if reason != R_NONE:
-        return -reason
+        return refused(arena, strategy, reason)
     if no_room(arena, 1):
         return NEED_ROOM_CODE
     send(arena, at, DO_CANCEL, REQUEST_CANCEL)
@@ -263,10 +285,12 @@ def modify(arena, strategy, order_id, lots, ticks, stop_ticks=0):
             reason = R_OFF_LOT
         elif abs(ticks) > MAX_PRICE_TICKS or abs(stop_ticks) > MAX_PRICE_TICKS:
             reason = R_OFF_TICK
+        elif too_large(arena, st.orders[at]["instrument"], lots, ticks):
+            reason = R_OFF_LOT
         elif stop_ticks != 0 and st.orders[at]["stop_ticks"] == 0 and st.orders[at]["trail"] == 0:
             reason = R_OFF_TICK
     if reason != R_NONE:
-        return -reason
+        return refused(arena, strategy, reason)
     if no_room(arena, 1):
         return NEED_ROOM_CODE
     index = send(arena, at, DO_MODIFY, REQUEST_MODIFY)
@@ -293,4 +317,21 @@ def set_timer(arena, strategy, time_us, interval_us, tag):
     item["strategy"] = strategy
     item["interval"] = interval_us
     item["id"] = tag
+    return 0
+
+
+@kernel
+def record_value(arena, strategy, name, value):
+    """Keep a value of the user's own under the number `name`.  Returns 0 or NEED_ROOM_CODE."""
+    st = open_state(arena)
+    run = st.run
+    n = run[0]["records_n"]
+    if n == len(st.records):
+        return NEED_ROOM_CODE
+    run[0]["records_n"] = n + 1
+    row = st.records[n]
+    row["ts"] = run[0]["now"]
+    row["strategy"] = strategy
+    row["name"] = name
+    row["value"] = value
     return 0

@@ -8,6 +8,7 @@ kernels the sections as arrays; `Arena` gives them to Python and makes a larger 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +29,14 @@ def _record(*fields: str) -> np.dtype:
 
 RUN = _record(
     # where the run is
-    "now", "steps_local", "steps_venue", "sequence", "next_id", "stopping", "warm_until",
+    "now", "steps_local", "steps_venue", "sequence", "stopping", "warm_until",
     # what there is
     "sources", "instruments", "strategies", "wanted", "heap_n", "free_item", "free_items", "live_orders",
     "max_probe", "fills_n", "log_n", "equity_n", "free_taken", "taken_n", "sample_us", "retired_n",
-    "end_us", "margin_used", "ended",
+    "end_us", "margin_used", "ended", "currencies",
     # why advance returned
     "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_id", "out_room",
-    "out_source",
+    "out_source", "records_n",
 )  # fmt: skip
 
 SOURCE = _record(
@@ -45,13 +46,15 @@ SOURCE = _record(
 
 INSTRUMENT = _record(
     "payoff", "tick:f", "lot:f", "multiplier:f", "tick_scaled", "currency",
+    "fee_currency", "fee_on_size", "fee_unit:f", "fee_factor:f",
+    "right", "strike", "underlying", "expired", "settled_at",
     "venue_valid", "local_valid", "venue_seen", "mark", "mark_local", "mark_fed", "last_ticks",
     "last_local", "rate", "rate_before", "rate_local", "next_funding", "next_funding_local", "funding_booked",
     "watch_head", "feed_us", "quote_bid", "quote_bid_lots", "quote_ask", "quote_ask_lots",
-    "blind_since", "blind_us", "gaps", "cause_seq",
+    "blind_since", "blind_us", "gaps", "cause_seq", "ticks_each:f", "lots_each:f",
 )  # fmt: skip
 
-STRATEGY = _record("wanted", "first_slot", "deposit:f", "liquidations")
+STRATEGY = _record("next_number", "first_slot", "deposit:f", "liquidations")
 
 SLOT = _record(
     "strategy", "instrument",
@@ -63,9 +66,10 @@ SLOT = _record(
     "initial_scaled", "maintenance_scaled", "liquidation_fee", "borrow", "min_notional:f",
     "last_arrival", "last_answer", "live", "resting", "print_mark", "print_taken", "own_head", "liquidating",
     "position", "cash", "cash_f:f", "fee_hi", "fee_lo", "fee_f:f", "funding_hi", "funding_lo", "funding_f:f",
-    "turnover", "turnover_f:f", "volume", "fills",
+    "turnover", "turnover_f:f", "volume", "fills", "settled_hi", "settled_lo", "expired_lots",
     "l_position", "l_cash", "l_cash_f:f", "l_fee_hi", "l_fee_lo", "l_fee_f:f", "l_funding_hi", "l_funding_lo",
     "l_funding_f:f", "l_turnover", "l_turnover_f:f", "l_volume", "l_fills",
+    "l_settled_hi", "l_settled_lo",
     "submitted", "refused", "rejected", "cancelled", "expired",
 )  # fmt: skip
 
@@ -73,7 +77,7 @@ ORDER = _record(
     "id", "slot", "instrument", "side", "kind", "tif", "flags", "ticks", "stop_ticks", "trigger", "lots", "leaves",
     "filled", "venue_state", "status", "pending", "front:f", "printed:f", "req_ts", "exch_ts", "expire_us",
     "next", "prev", "next_watch", "prev_watch", "l_ticks", "l_lots", "l_leaves", "l_filled", "reason", "trail",
-    "tag", "accepted_ts", "in_flight", "pending_request", "own_next", "own_prev",
+    "tag", "accepted_ts", "in_flight", "pending_request", "own_next", "own_prev", "number",
 )  # fmt: skip
 
 NODE = _record("time", "key", "item")
@@ -95,6 +99,14 @@ LOG = _record(
 )  # fmt: skip
 
 EQUITY = _record("ts", "strategy", "currency", "value:f", "position", "fees:f", "funding:f", "valid")
+
+RECORD = _record("ts", "strategy", "name", "value:f")
+
+
+def record_number(name):
+    """The number under which a series of the user's is kept in RECORD rows: the same in every process."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
+
 
 TAKEN = _record("slot", "ticks", "lots", "next")
 
@@ -124,6 +136,9 @@ SECTIONS: dict[str, np.dtype] = {
     "venue_heap": np.dtype("<i8"),
     "local_cursors": CURSOR,
     "venue_cursors": CURSOR,
+    "answered": LOG,
+    "refusals": np.dtype("<i8"),
+    "records": RECORD,
 }
 """Sections in arena order: name and record type."""
 
@@ -158,6 +173,9 @@ class State(NamedTuple):
     venue_heap: Any
     local_cursors: Any
     venue_cursors: Any
+    answered: Any
+    refusals: Any
+    records: Any
 
 
 @intrinsic
@@ -225,6 +243,9 @@ def open_state(arena):
         section(arena, at[40], at[41], INT64),
         section(arena, at[42], at[43], CURSOR),
         section(arena, at[44], at[45], CURSOR),
+        section(arena, at[46], at[47], LOG),
+        section(arena, at[48], at[49], INT64),
+        section(arena, at[50], at[51], RECORD),
     )
 
 

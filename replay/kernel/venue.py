@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, MARK, SNAPSHOT, TRADE
 from replay.kernel.agenda import PHASE_REQUEST, PHASE_VENUE, agenda_push
-from replay.kernel.book import book_clear, book_set
+from replay.kernel.book import NO_ASK, NO_BID, book_clear, book_set
 from replay.kernel.codes import (
     DO_FUNDING,
     DO_NEW,
@@ -44,8 +44,8 @@ def venue_message(arena, at):
         if st.run[0]["live_orders"] > 0:
             printed(arena, instrument, int(row["side"]), row["price"], row["qty"])
             check_stops(arena, instrument, TRIGGER_LAST)
-            if inst["mark_fed"] == 0:
-                check_stops(arena, instrument, TRIGGER_MARK)
+        if inst["mark_fed"] == 0:
+            mark_moved(arena, instrument)
     elif kind == MARK:
         inst["mark"] = row["value"]
         inst["mark_fed"] = 1
@@ -66,13 +66,17 @@ def venue_message(arena, at):
 
 @kernel(entry=False)
 def venue_book_message(arena, at, instrument, inst):
-    """Levels one by one, then what the new book means for resting orders."""
+    """Levels one by one, then what the new book means for resting orders.
+
+    None of ours rests before our best price, so a level there is not looked up: the look-up would read a place of our
+    book's window that is rarely in the cache.
+    """
     st = open_state(arena)
     b = instrument * BOOKS_EACH
     books, cells = st.books, st.cells
     snapshot = st.rows[at]["flags"] & SNAPSHOT
-    own_bids = books[b + 2]["bids"] > 0
-    own_asks = books[b + 2]["asks"] > 0
+    own_bid = books[b + 2]["bid_ticks"]
+    own_ask = books[b + 2]["ask_ticks"]
     any_taken = books[b + 3]["bids"] + books[b + 3]["asks"] > 0
     while True:
         row = st.rows[at]
@@ -90,7 +94,8 @@ def venue_book_message(arena, at, instrument, inst):
                 return NEED_ROOM
             if any_taken:
                 forget_taken(arena, instrument, side, row["price"])
-            if snapshot == 0 and (own_bids if side > 0 else own_asks) and inst["venue_valid"] != 0:
+            rests = row["price"] <= own_bid if side > 0 else row["price"] >= own_ask
+            if rests and snapshot == 0 and inst["venue_valid"] != 0:
                 level_changed(arena, instrument, side, row["price"], before, row["qty"])
         if row["flags"] & LAST:
             break
@@ -105,14 +110,14 @@ def venue_book_message(arena, at, instrument, inst):
         resynchronise(arena, instrument, 1)
         resynchronise(arena, instrument, -1)
     if inst["venue_valid"] != 0:
-        if own_asks:
+        if own_ask != NO_ASK:
             touch_moved(arena, instrument, 1)
-        if own_bids:
+        if own_bid != NO_BID:
             touch_moved(arena, instrument, -1)
         if inst["watch_head"] >= 0:
             check_stops(arena, instrument, TRIGGER_TOUCH)
-            if inst["mark_fed"] == 0:
-                check_stops(arena, instrument, TRIGGER_MARK)
+        if inst["mark_fed"] == 0:
+            mark_moved(arena, instrument)
     return GO_ON
 
 
@@ -162,7 +167,7 @@ def liquidate(arena, slot_index):
     """Close the position at the venue's book with a market order of the simulation itself."""
     st = open_state(arena)
     slot = st.slots[slot_index]
-    at = new_order(st.run, st.orders)
+    at = new_order(st.run, st.strategies, st.orders, slot["strategy"])
     if at < 0:
         return
     order = st.orders[at]

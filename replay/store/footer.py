@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from os import fspath
 from pathlib import Path
@@ -25,6 +25,8 @@ from replay.units import plain
 
 SCHEMA_VERSION = 1
 KEY = b"tickreplay"
+_DECIMALS = tuple(term.name for term in fields(Instrument) if term.type == "Decimal")
+"""Terms of an instrument that JSON keeps as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class Footer:
         values = asdict(self)
         values["quality"]["counts"] = self.quality.counts.as_dict()  # asdict cannot copy a Counter
         terms = values["instrument"]
-        for name in ("tick", "lot", "multiplier"):
-            terms[name] = plain(getattr(self.instrument, name))
+        for name in _DECIMALS:
+            terms[name] = plain(terms[name])
         return json.dumps({"schema": SCHEMA_VERSION, **values}, sort_keys=True)
 
     @classmethod
@@ -106,7 +108,7 @@ class Footer:
                     fspath(path), hint="update tickreplay, or import the day again",
                 )  # fmt: skip
             terms, quality = values["instrument"], values["quality"]
-            for name in ("tick", "lot", "multiplier"):
+            for name in _DECIMALS:
                 terms[name] = Decimal(terms[name])
             counts = quality["counts"]
             counts["anomalies"] = Counter(counts["anomalies"])

@@ -40,6 +40,8 @@ class Flow:
         self.instruments, self.busy = instruments, busy
         self.ids: list[tuple[int, int]] = []
         self.log: list[tuple[Any, ...]] = []
+        self.engine_ids: list[int] | None = None
+        """Of several strategies: the engine's ids of our orders, in our own counting from 1."""
 
     def look(self, desk: Desk, why: str) -> None:
         """Note the view."""
@@ -108,8 +110,12 @@ class Flow:
 class EngineDesk:
     """The engine's context."""
 
-    def __init__(self, ctx: Context) -> None:
-        self.ctx = ctx
+    def __init__(self, ctx: Context, ids: list[int] | None = None) -> None:
+        self.ctx, self.ids = ctx, ids
+
+    def engine_id(self, order_id: int) -> int:
+        """The engine counts the orders of all strategies."""
+        return order_id if self.ids is None else self.ids[order_id - 1]
 
     @property
     def now(self) -> int:
@@ -123,20 +129,25 @@ class EngineDesk:
         return self.ctx.position(instrument)
 
     def order(self, order_id: int) -> tuple[Any, ...] | None:
-        order = self.ctx.order(order_id)
+        order = self.ctx.order(self.engine_id(order_id))
         if order is None or order.done:
             return None
         return order_id, order.side, order.ticks, order.lots, order.leaves, order.filled, order.status, order.pending
 
     def send(self, instrument: int, side: int, lots: int, ticks: int | None, terms: dict[str, Any]) -> int | str:
         answer = self.ctx.send(instrument, side, lots, ticks, **terms)
-        return int(answer) if answer > 0 else self.ctx.reason(answer)
+        if answer <= 0:
+            return self.ctx.reason(answer)
+        if self.ids is None:
+            return int(answer)
+        self.ids.append(int(answer))
+        return len(self.ids)
 
     def cancel(self, order_id: int) -> str:
-        return self.ctx.reason(self.ctx.cancel(order_id))
+        return self.ctx.reason(self.ctx.cancel(self.engine_id(order_id)))
 
     def modify(self, order_id: int, lots: int, ticks: int, stop_ticks: int) -> str:
-        return self.ctx.reason(self.ctx.modify(order_id, lots, ticks, stop_ticks))
+        return self.ctx.reason(self.ctx.modify(self.engine_id(order_id), lots, ticks, stop_ticks))
 
 
 class OracleDesk:
@@ -192,20 +203,20 @@ class EngineTrader(Strategy):
         ctx.every(self.step_us)
 
     def on_timer(self, ctx: Context, timer: Timer) -> None:
-        self.flow.act(EngineDesk(ctx), "timer")
+        self.flow.act(EngineDesk(ctx, self.flow.engine_ids), "timer")
 
     def on_fill(self, ctx: Context, fill: Fill) -> None:
-        self.flow.act(EngineDesk(ctx), "fill")
+        self.flow.act(EngineDesk(ctx, self.flow.engine_ids), "fill")
 
     def on_order(self, ctx: Context, order: Order) -> None:
-        self.flow.look(EngineDesk(ctx), "order")
+        self.flow.look(EngineDesk(ctx, self.flow.engine_ids), "order")
 
     def on_trade(self, ctx: Context, trade: Trade) -> None:
         if trade.lots % 5 == 0:
-            self.flow.act(EngineDesk(ctx), "trade")
+            self.flow.act(EngineDesk(ctx, self.flow.engine_ids), "trade")
 
     def on_gap(self, ctx: Context, gap: Gap) -> None:
-        self.flow.act(EngineDesk(ctx), "gap")
+        self.flow.act(EngineDesk(ctx, self.flow.engine_ids), "gap")
 
 
 class OracleTrader(oracle.Driver):

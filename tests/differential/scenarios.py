@@ -15,24 +15,34 @@ from typing import Any
 import numpy as np
 
 from replay import (
+    BpsSlippage,
     ConstantLatency,
     FeedLatency,
+    FeesIn,
     FlatFees,
     Instrument,
+    LogNormalLatency,
     LogProbQueue,
     MakerTaker,
     Margin,
+    NoSlippage,
     PerContractFees,
     PowerProbQueue,
     Replay,
     RiskAverseQueue,
+    SpreadSlippage,
+    SquareRootImpact,
     TableLatency,
     TieredFees,
+    UserFees,
+    UserQueue,
+    UserSlippage,
 )
 from replay.events import BOOK, FUNDING, GAP, LAST, LIQUIDATION, MARK, QUOTE, SNAPSHOT, TRADE
 from replay.session import Session
 from replay.sources import ArraySource
 from replay.testing import synthetic_events
+from replay.units import SCALE
 from tests.differential.random_flow import EngineTrader, Flow, OracleTrader
 from tests.oracles import venue as oracle
 
@@ -71,6 +81,43 @@ FEES: list[tuple[Any, oracle.Fees]] = [
 ]  # fmt: skip
 
 
+def own_front(front: float, printed: float, before: float, after: float, lot: float, part: float) -> float:
+    """A queue of one's own: a fixed part of what was cancelled stood ahead."""
+    return front - part * (before - after - printed)
+
+
+def own_slippage(ticks: float, lots: float, side: float, spread: float, lot: float, each: float) -> float:
+    """Slippage of one's own: by lots, more for buyers; no number for one lot."""
+    return each * (lots - 1.0) + side if lots > 1.0 else float("nan")
+
+
+def own_fee(maker: float, price: float, size: float, lots: float, a: float, b: float) -> float:
+    """A fee of one's own: a little for each lot, more for takers."""
+    return lots * (2.0 - maker) * 1e-6
+
+
+MORE_QUEUES = [*QUEUES, (UserQueue(own_front, 0.4), oracle.Queue("own", 0.4, own_front))]
+MORE_LATENCIES: list[tuple[Any, oracle.Latency]] = [
+    (LogNormalLatency(4_000, 0.8, 17), oracle.LogNormal(4_000, 0.8, 17)), LATENCIES[1],
+    (LogNormalLatency(300, 2.0, 5), oracle.LogNormal(300, 2.0, 5)), LATENCIES[4],
+]  # fmt: skip
+MORE_FEES: list[tuple[Any, oracle.Fees]] = [
+    (FeesIn(FEES[0][0], "TOKEN", "3.7"), replace(FEES[0][1], currency="TOKEN", price=Fraction("3.7"))),
+    (FeesIn(FEES[1][0], "ASSET"), replace(FEES[1][1], currency="ASSET", on_size=True)),
+    (UserFees(own_fee), oracle.Fees(kind="own", function=own_fee)),
+    (FeesIn(FEES[2][0], "C0", "0.5"), replace(FEES[2][1], currency="C0", price=Fraction(1, 2))),
+    (FeesIn(FEES[4][0], "TOKEN"), replace(FEES[4][1], currency="TOKEN")),
+    FEES[1],
+]
+SLIPPAGES: list[tuple[Any, oracle.Slippage]] = [
+    (NoSlippage(), oracle.Slippage()),
+    (BpsSlippage(1.5), oracle.Slippage("bps", 1.5)),
+    (SpreadSlippage(0.7), oracle.Slippage("spread", 0.7)),
+    (SquareRootImpact(0.02, 100.0, 1.1), oracle.Slippage("square-root", 1.1, 0.02, 100.0)),
+    (UserSlippage(own_slippage, 0.3), oracle.Slippage("own", 0.3, function=own_slippage)),
+]
+
+
 @dataclass(frozen=True)
 class Terms:
     """Settings of one instrument, in both languages."""
@@ -91,12 +138,17 @@ class Scenario:
     warm_up_us: int
     step_us: int
     busy: float
-    engine_flow: Flow = field(init=False)
-    oracle_flow: Flow = field(init=False)
+    traders: int = 1
+    engine_flows: list[Flow] = field(init=False)
+    oracle_flows: list[Flow] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.engine_flow = Flow(self.seed, len(self.terms), self.busy)
-        self.oracle_flow = Flow(self.seed, len(self.terms), self.busy)
+        self.engine_flows, self.oracle_flows = (
+            [Flow(self.seed + 1_000 * k, len(self.terms), self.busy) for k in range(self.traders)] for _ in range(2)
+        )
+        if self.traders > 1:
+            for flow in self.engine_flows:
+                flow.engine_ids = []
 
     def session(self) -> Session:
         """The engine, at its end."""
@@ -108,16 +160,16 @@ class Scenario:
             [ArraySource(events, instruments, f"source {k}") for k, events in enumerate(self.events)],
             deposit=self.deposit, warm_up_us=self.warm_up_us, sample_us=10_000_000, batch_rows=257, **models,
         )  # fmt: skip
-        session = replay.session(EngineTrader(flow=self.engine_flow, step_us=self.step_us))
+        session = replay.session([EngineTrader(flow=flow, step_us=self.step_us) for flow in self.engine_flows])
         while session.step():
             pass
         return session
 
-    def simulation(self) -> oracle.Simulation:
-        """The oracle, at its end."""
+    def simulation(self, trader: int = 0) -> oracle.Simulation:
+        """The oracle of one trader, at its end: strategies side by side do not see each other."""
         events = oracle_events(self.events)
         first_us = min(min(event.ts, event.exch_ts) for event in events)
-        driver = OracleTrader(self.oracle_flow, self.step_us, first_us)
+        driver = OracleTrader(self.oracle_flows[trader], self.step_us, first_us)
         markets = [terms.market for terms in self.terms]
         return oracle.Simulation(events, markets, driver, first_us + self.warm_up_us).run()
 
@@ -210,3 +262,89 @@ def scenario(seed: int, messages: int = 700) -> Scenario:
         sources = [events[apart], events[~apart]]
     return Scenario(seed, sources, terms, deposit, rng.choice((0, 0, 20_000)), mean_step_us * rng.choice((1, 2, 5)),
                     rng.choice((0.3, 0.6)))  # fmt: skip
+
+
+SHARED = "C0"
+"""Currency in which the instruments of a wider scenario settle together."""
+
+
+def wider_terms(rng: random.Random, k: int, seed: int, kind: str, margined: bool, option: bool) -> Terms:
+    """Settings of instrument `k` from the models that `scenario` leaves out; `kind` is its payoff.
+
+    All instruments of a scenario have one grid, so that each of them can use up a deposit that is held in common.
+    """
+    base = terms_of(rng, k, seed, False)
+    multiplier = Decimal(100) if kind == "inverse" else Decimal(1)
+    tick, lot = (Decimal("0.1"), Decimal("0.5"), Decimal("0.01"))[seed % 3], Decimal(1)
+    instrument = Instrument("sim", f"I{k}", kind, tick, lot, multiplier, SHARED)  # type: ignore[arg-type]
+    market = replace(base.market, payoff=kind, tick=Fraction(tick), lot=Fraction(lot), multiplier=Fraction(multiplier),
+                     currency=SHARED)  # fmt: skip
+    if option and k == 0:
+        strike = 10_000 * tick + rng.choice((-30, 0, 20)) * tick
+        right = rng.choice(("call", "put"))
+        expiry_us = START_US + rng.choice((60_000, 120_000))
+        instrument = Instrument("sim", "I0", "option", tick, lot, multiplier, SHARED, right, strike, expiry_us,  # type: ignore[arg-type]
+                                "sim:I1")  # fmt: skip
+        market = replace(
+            market, payoff="option", right=right, strike=Fraction(strike), expiry_us=expiry_us, underlying=1
+        )
+    queue, oracle_queue = MORE_QUEUES[(seed + 3 * k) % len(MORE_QUEUES)]
+    latency, oracle_latency = MORE_LATENCIES[(seed // 2 + k) % len(MORE_LATENCIES)]
+    fees, oracle_fees = MORE_FEES[(seed // 2 + k) % len(MORE_FEES)]
+    if kind == "inverse" and oracle_fees.on_size:
+        fees, oracle_fees = MORE_FEES[0]
+    slippage, oracle_slippage = SLIPPAGES[(seed + 2 * k) % len(SLIPPAGES)]
+    margin = Margin("0.1", "0.1", "0.002") if margined else None
+    engine = {**base.engine, "queue": queue, "latency": latency, "fees": fees, "slippage": slippage, "margin": margin}
+    rates = (Fraction("0.1"), Fraction("0.1"), Fraction("0.002")) if margined else (Fraction(0),) * 3
+    market = replace(
+        market, queue=oracle_queue, latency=oracle_latency, fees=oracle_fees, slippage=oracle_slippage,
+        initial=rates[0], maintenance=rates[1], liquidation_fee=rates[2],
+        min_notional=Fraction(0), borrowing=True,
+    )  # fmt: skip
+    engine |= {"min_notional": 0.0, "borrow": True}
+    return Terms(instrument, engine, market)
+
+
+def wandering_marks(events: np.ndarray, tick_scaled: int, period_us: int) -> None:
+    """Every other print that is a message of its own becomes a mark, and marks wander by a percent.
+
+    Or nobody would be liquidated.
+    """
+    ends = (events["flags"] & LAST) != 0
+    alone = ends & np.roll(ends, 1)
+    prints = np.flatnonzero(alone & (events["kind"] == TRADE))[::2]
+    events["kind"][prints], events["side"][prints] = MARK, 0
+    events["value"][prints] = events["price"][prints] * tick_scaled
+    marks = events["kind"] == MARK
+    wave = 1 + 0.01 * np.sin((events["exch_ts"][marks] - START_US) / period_us)
+    events["value"][marks] = (events["value"][marks] * wave).astype(np.int64)
+
+
+def wider(seed: int, messages: int = 700) -> Scenario:
+    """Slippage, log-normal latency, models of one's own, fees in other currencies, options, pooled margin with
+    liquidations, several strategies; everything from one seed."""
+    rng = random.Random(seed * 104_729 + 7)
+    kind = ("linear", "inverse", "spot")[seed % 3]
+    option, margined = kind == "linear" and seed % 4 < 2, seed % 2 == 0
+    traders = 1 if margined else 2 + seed % 4 // 2
+    count = 2 if option else 1 + seed // 2 % 2
+    terms = [wider_terms(rng, k, seed, kind, margined, option) for k in range(count)]
+    deposit = 0.0
+    if margined:
+        part = terms[-1].instrument
+        price = 10_000 * part.tick
+        notional = part.lot * part.multiplier / price if kind == "inverse" else part.lot * part.multiplier * price
+        deposit = round(float(notional) * rng.choice((0.503, 0.803, 2.008, 4.52)) * (20 if option else 1), 9)
+        terms = [replace(t, market=replace(t.market, deposit=Fraction(deposit))) for t in terms]
+    mean_step_us = rng.choice((400, 2_000))
+    events = synthetic_events(
+        [part.instrument for part in terms], seed, messages * count,
+        feed_latency_us=rng.choice(((0, 0), (500, 5_000), (0, 30_000))), gap_every=rng.choice((0, 25)),
+        start_us=START_US, mean_step_us=mean_step_us, levels=rng.choice((3, 8)), derivatives=seed % 5 != 0,
+    )  # fmt: skip
+    if margined and seed % 5:
+        wandering_marks(events, int(terms[0].market.tick * SCALE), 20 * mean_step_us)
+    return Scenario(
+        seed, [events], terms, deposit, 0, mean_step_us * rng.choice((1, 2, 5)), rng.choice((0.3, 0.6)), traders
+    )

@@ -18,24 +18,41 @@ import pytest
 from replay import ConstantLatency, MakerTaker, PowerProbQueue
 from replay.kernel import codes
 from replay.kernel.exact import whole
+from replay.models import fee_unit
 from replay.session import Session
 from replay.sources import find_adapter
 from replay.units import SCALE
 from tests.differential.random_flow import REQUEST, STATUS
-from tests.differential.scenarios import FEES, LATENCIES, QUEUES, Scenario, Terms, scenario
+from tests.differential.scenarios import (
+    FEES,
+    LATENCIES,
+    MORE_FEES,
+    MORE_LATENCIES,
+    MORE_QUEUES,
+    QUEUES,
+    SLIPPAGES,
+    Scenario,
+    Terms,
+    scenario,
+    wider,
+)
 from tests.oracles import venue as oracle
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 CAPTURE = SHARED / "captures" / "binance_usdm" / "btcusdt_20240808.gz"
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 SEEDS = range(20 if INTERPRETED else 70)
+WIDER = range(12 if INTERPRETED else 48)
 NEAR = 1e-9
 ANSWER = ("local_ts", "order_id", "status", "request", "ticks", "lots", "leaves", "filled", "exec_lots", "exec_ticks",
           "exch_ts", "maker", "reason")  # fmt: skip
 
 
-def engine_answers(session: Session) -> list[tuple[Any, ...]]:
-    orders = session.results()[0].orders
+def engine_answers(session: Session, trader: int = 0, ids: list[int] | None = None) -> list[tuple[Any, ...]]:
+    """Answers to one strategy; `ids` are the engine's ids of its orders, when it counts them with those of others."""
+    orders = session.results()[trader].orders.copy()
+    if ids is not None:
+        orders["order_id"] = [ids.index(order_id) + 1 for order_id in orders["order_id"]]
     rows = [[row[name] for name in ANSWER] for row in orders[orders["answer"] == 1]]
     return [
         (int(ts), int(order), STATUS[status], REQUEST[request], *map(int, numbers), codes.REASONS[reason])
@@ -65,7 +82,8 @@ def first_difference(ours: list[Any], theirs: list[Any], what: str) -> str:
 
 def account_of(session: Session, k: int, prefix: str) -> tuple[int, int, int, Fraction | float, Any, Any]:
     """position, volume, fills, cash, fees, funding of the engine in money; Fractions where the engine is exact."""
-    slot, instrument = session.arena["slots"][k], session.instruments[k]
+    slot, instrument = session.arena["slots"][k], session.instruments[k % len(session.instruments)]
+    model = session.replay.models["fees"][k % len(session.instruments)]
     unit = Fraction(instrument.lot * instrument.multiplier)
     tick = Fraction(instrument.tick)
     position, volume, fills = (int(slot[prefix + name]) for name in ("position", "volume", "fills"))
@@ -73,7 +91,7 @@ def account_of(session: Session, k: int, prefix: str) -> tuple[int, int, int, Fr
         cash: Fraction | float = float(slot[prefix + "cash_f"]) * float(unit / tick)
     else:
         cash = int(slot[prefix + "cash"]) * unit * tick
-    fees = whole(slot[prefix + "fee_hi"], slot[prefix + "fee_lo"]) * unit * tick / SCALE
+    fees = whole(slot[prefix + "fee_hi"], slot[prefix + "fee_lo"]) * fee_unit(instrument, model) / SCALE
     funding = whole(slot[prefix + "funding_hi"], slot[prefix + "funding_lo"]) * unit / SCALE**2
     loose = float(slot[prefix + "fee_f"]), float(slot[prefix + "funding_f"])
     return (
@@ -87,6 +105,10 @@ def account_of(session: Session, k: int, prefix: str) -> tuple[int, int, int, Fr
 
 
 def check_account(session: Session, k: int, prefix: str, theirs: oracle.Account) -> None:
+    """`k` is the slot: strategies times instruments."""
+    slot, instrument = session.arena["slots"][k], theirs.market
+    settled = whole(slot[prefix + "settled_hi"], slot[prefix + "settled_lo"]) * instrument.lot * instrument.multiplier
+    assert settled / SCALE == theirs.settled
     position, volume, fills, cash, fees, funding = account_of(session, k, prefix)
     assert (position, volume, fills) == (theirs.position, theirs.volume, theirs.fills)
     for ours, exact in ((cash, theirs.cash), (fees, theirs.fees), (funding, theirs.funding)):
@@ -96,28 +118,59 @@ def check_account(session: Session, k: int, prefix: str, theirs: oracle.Account)
             assert ours == pytest.approx(float(exact), rel=NEAR, abs=NEAR)
 
 
-def compare(case: Scenario) -> tuple[Session, oracle.Simulation]:
-    """Run both and demand equality."""
-    session, sim = case.session(), case.simulation()
-    sim.check()
-    ours, theirs = engine_answers(session), oracle_answers(sim)
-    problem = first_difference(ours, theirs, "answer")
-    problem += "\n" + first_difference(case.engine_flow.log, case.oracle_flow.log, "log line")
-    assert problem == "\n", f"scenario({case.seed})\n{[part.engine for part in case.terms]}\n{problem}"
-    fills = session.results()[0].fills
-    told = [r for r in sorted(sim.reports, key=lambda r: r.venue_us) if r.exec_lots]
-    assert [codes.CAUSE_NAMES[row["cause"]] for row in fills] == [r.cause for r in told]
-    assert fills["front"].tolist() == pytest.approx([r.front for r in told], rel=NEAR, abs=NEAR)
-    for k in range(len(case.terms)):
-        check_account(session, k, "", sim.venues[k].account)
-        check_account(session, k, "l_", sim.accounts[k])
-    return session, sim
+def compare(case: Scenario) -> tuple[Session, list[oracle.Simulation]]:
+    """Run both and demand equality for every trader."""
+    session = case.session()
+    sims = [case.simulation(trader) for trader in range(case.traders)]
+    for trader, sim in enumerate(sims):
+        sim.check()
+        flow, twin = case.engine_flows[trader], case.oracle_flows[trader]
+        problem = first_difference(engine_answers(session, trader, flow.engine_ids), oracle_answers(sim), "answer")
+        problem += "\n" + first_difference(flow.log, twin.log, "log line")
+        assert problem == "\n", f"seed {case.seed}, trader {trader}\n{[part.engine for part in case.terms]}\n{problem}"
+        fills = session.results()[trader].fills
+        told = [r for r in sorted(sim.reports, key=lambda r: r.venue_us) if r.exec_lots]
+        assert [codes.CAUSE_NAMES[row["cause"]] for row in fills] == [r.cause for r in told]
+        assert fills["front"].tolist() == pytest.approx([r.front for r in told], rel=NEAR, abs=NEAR)
+        assert fills["slippage_ticks"].tolist() == [r.slippage for r in told]
+        assert fills["fee"].tolist() == pytest.approx([float(r.fee) for r in told], rel=NEAR, abs=NEAR)
+        assert session.results()[trader].liquidations == sim.liquidations
+        for k in range(len(case.terms)):
+            check_account(session, trader * len(case.terms) + k, "", sim.venues[k].account)
+            check_account(session, trader * len(case.terms) + k, "l_", sim.accounts[k])
+    return session, sims
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_engine_and_oracle_agree(seed: int) -> None:
     session, _ = compare(scenario(seed, 250 if INTERPRETED else 500))
     assert len(session.results()[0].orders) > 50, "the flow must be worth comparing"
+
+
+@pytest.mark.parametrize("seed", WIDER)
+def test_engine_and_oracle_agree_on_all_other_models(seed: int) -> None:
+    session, _ = compare(wider(seed, 200 if INTERPRETED else 400))
+    assert len(session.results()[0].orders) > 50, "the flow must be worth comparing"
+
+
+@pytest.mark.skipif(INTERPRETED, reason="few seeds run without the compiler")
+def test_the_wider_scenarios_use_every_other_model() -> None:
+    cases = [wider(seed, 400) for seed in WIDER]
+    parts = [terms for case in cases for terms in case.terms]
+    for name, models in (
+        ("queue", MORE_QUEUES),
+        ("latency", MORE_LATENCIES),
+        ("fees", MORE_FEES),
+        ("slippage", SLIPPAGES),
+    ):
+        assert all(any(terms.engine[name] == model for terms in parts) for model, _ in models), name
+    assert {terms.instrument.payoff for terms in parts} == {"linear", "inverse", "spot", "option"}
+    assert {terms.instrument.right for terms in parts} == {"", "call", "put"}
+    assert {case.traders for case in cases} == {1, 2, 3}
+    assert any(len(case.terms) == 2 and case.terms[0].engine["margin"] for case in cases), "margin must be pooled"
+    sims = [case.simulation() for case in cases]
+    assert sum(sim.liquidations for sim in sims) >= 8
+    assert sum(account.expired != 0 for sim in sims for account in sim.accounts) > 3
 
 
 @pytest.mark.skipif(INTERPRETED, reason="few seeds run without the compiler")

@@ -16,6 +16,7 @@ from replay.cli import main
 from replay.context import Book, Fill, Gap, Timer, Trade
 from replay.sources import ArraySource, find_adapter
 from replay.testing import Faults, SyntheticMarket
+from replay.units import iso_from_us
 
 ROOT = Path(__file__).parents[2]
 CAPTURE = ROOT.parent / "shared" / "captures" / "binance_usdm" / "btcusdt_20240808.gz"
@@ -96,7 +97,7 @@ def test_instruments_are_numbered_as_they_were_given(recording: tuple[Path, Synt
 
 def test_strategies_side_by_side_get_what_they_get_alone(recording: tuple[Path, SyntheticMarket]) -> None:
     alone = [replay_of(recording).run(Maker(lots=lots)) for lots in (1, 40)]
-    together = replay_of(recording).run_many([Maker(lots=1), Maker(lots=40)])
+    together = replay_of(recording).run([Maker(lots=1), Maker(lots=40)])
     for one, both in zip(alone, together):
         assert len(one.fills) == len(both.fills) > 0
         for name in ("exch_ts", "local_ts", "ticks", "lots", "side", "maker", "position"):
@@ -193,6 +194,19 @@ def test_wrong_strategy_names_say_what_to_do(
         assert message in capsys.readouterr().err
     assert main(["run", "--strategy", STRATEGY, "--param", "lotz=1", *rest]) == 2
     assert "no such parameter; did you mean 'lots'?" in capsys.readouterr().err
+
+
+def test_a_piece_of_a_recording(recording: tuple[Path, SyntheticMarket], capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = recording
+    whole = ["run", "--strategy", STRATEGY, "--data", str(path), "--adapter", "binance-usdm", "--json"]
+    assert main(whole) == 0
+    first_us = json.loads(capsys.readouterr().out)["first_us"]
+    start, end = first_us + 10_000_000, first_us + 20_000_000
+    assert main([*whole, "--start", str(start), "--end", iso_from_us(end)]) == 0
+    piece = json.loads(capsys.readouterr().out)
+    assert piece["first_us"] == start and end - 1_000_000 < piece["last_us"] <= end
+    assert main([*whole, "--start", "2024-08-08"]) == 2
+    assert "no time zone; write 2024-08-08T00:00:00Z" in capsys.readouterr().err
 
 
 def test_an_exception_in_a_handler_carries_everything(recording: tuple[Path, SyntheticMarket]) -> None:

@@ -19,15 +19,15 @@ import replay
 
 REPO = Path(__file__).parents[2]
 TOP = ("replay", "adapters", "strategies")
-KERNEL_MAY_USE = ("replay.kernel", "replay.events", "replay.units", "replay.instruments")
-"""The vocabulary of kernels; instruments only for texts made outside compiled code."""
+KERNEL_MAY_USE = ("replay.kernel", "replay.events", "replay.units", "replay.instruments", "replay.errors")
+"""The vocabulary of kernels; errors only for what user code raises there, instruments for texts made outside."""
 
 PUBLIC = [
-    "BpsSlippage", "CompileError", "ConfigError", "ConstantLatency", "Context", "DataError", "FeedLatency", "FlatFees",
-    "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin", "NoSlippage",
-    "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError", "Result", "RiskAverseQueue",
-    "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError", "TableLatency", "TieredFees", "TransportError",
-    "UserFees", "UserQueue", "UserSlippage", "__version__",
+    "Band", "BpsSlippage", "CompileError", "ConfigError", "ConstantLatency", "Context", "DataError", "FeedLatency",
+    "FeesIn", "FlatFees", "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin",
+    "NoSlippage", "OptimisticQueue", "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError",
+    "Result", "RiskAverseQueue", "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError", "Sweep",
+    "TableLatency", "TieredFees", "TransportError", "UserFees", "UserQueue", "UserSlippage", "Window", "__version__",
 ]  # fmt: skip
 
 

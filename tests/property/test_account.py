@@ -65,6 +65,7 @@ def made(terms: Terms) -> tuple[np.void, np.void]:
     for name in ("tick", "lot", "multiplier"):
         inst[name] = float(getattr(terms, name))
     inst["tick_scaled"] = int(terms.tick * SCALE)
+    inst["fee_unit"], inst["fee_factor"] = inst["lot"] * inst["multiplier"] * inst["tick"], 1.0
     return slot, inst
 
 

@@ -204,6 +204,21 @@ def test_wrong_questions_are_refused(written: Path, tmp_path: Path) -> None:
         Replay(tmp_path / "nowhere")
 
 
+def test_an_option_and_a_start_inside_the_day(tmp_path: Path, market: np.ndarray, written: Path) -> None:
+    option = Instrument(
+        "test", "O", "option", Decimal("0.5"), Decimal("0.1"), right="call", strike=Decimal("60000.5"),
+        expiry_us=MIDNIGHT + US_PER_DAY, underlying=BOTH[0].name,
+    )  # fmt: skip
+    store = Store(tmp_path / "store")
+    with store.writer(option) as writer:
+        writer.write(market[market["instrument"] == 0])
+    assert store.source().instruments == (option,)
+    start = MIDNIGHT + 20 * US_PER_MIN
+    piece = Replay.from_store(written, start_us=MIDNIGHT, start=start, borrow=True).run(Listener())
+    after = market[market["ts"] >= MIDNIGHT]
+    assert piece.digest == Replay(after, instruments=BOTH, start=start, borrow=True).run(Listener()).digest
+
+
 def test_layout_of_an_event() -> None:
     """Interleaving reads the first word of a row as its time."""
     assert EVENT.fields is not None and EVENT.fields["ts"][1] == 0 and EVENT.itemsize == 64

@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from replay import ConfigError, Context, Instrument, Replay, Result, Strategy, StrategyError
-from replay.context import Book, Quote, Timer, Trade
+from replay import (
+    ConfigError,
+    ConstantLatency,
+    Context,
+    Instrument,
+    MakerTaker,
+    Replay,
+    Result,
+    Strategy,
+    StrategyError,
+)
+from replay.context import Book, Fill, Quote, Timer, Trade
 from replay.events import BOOK, LAST, QUOTE, SNAPSHOT, TRADE
 from replay.testing import synthetic_events
 
@@ -156,3 +166,30 @@ def test_stop_ends_the_run(events: np.ndarray) -> None:
     result, _ = run(events, lambda ctx: ctx.stop())
     assert result.last_us < int(events["ts"][-1])
     assert result.rows < len(events)
+
+
+@pytest.mark.parametrize("payoff", ["linear", "inverse"])
+def test_money_that_we_have_heard_of(payoff: Any) -> None:
+    """Cash, fees and turnover of two market orders, told by the fills that the strategy saw."""
+    instrument = Instrument("test", "X", payoff, Decimal("0.1"), Decimal(1), Decimal(10))
+    market = synthetic_events([instrument], seed=9, messages=800)
+    told = {"cash": 0.0, "turnover": 0.0}
+
+    class Trades(Strategy):
+        def on_start(self, ctx: Context) -> None:
+            ctx.every(100_000)
+
+        def on_timer(self, ctx: Context, timer: Timer) -> None:
+            if ctx.book().ready:
+                ctx.send(0, 1 if ctx.position() <= 0 else -1, 2)
+            assert ctx.cash() == pytest.approx(told["cash"]) and ctx.turnover() == pytest.approx(told["turnover"])
+            assert ctx.fees() == pytest.approx(0.001 * told["turnover"])
+
+        def on_fill(self, ctx: Context, fill: Fill) -> None:
+            value = fill.lots * 10 * (fill.price if payoff == "linear" else 1 / fill.price)
+            told["turnover"] += value
+            told["cash"] += -fill.side * value if payoff == "linear" else fill.side * value
+
+    latency = ConstantLatency(1_000, 1_000)
+    Replay(market, instruments=[instrument], latency=latency, fees=MakerTaker(0, "0.001")).run(Trades())
+    assert told["turnover"] > 0

@@ -54,7 +54,7 @@ def test_steps_must_be_positive_decimals(name: str, value: Any) -> None:
 
 
 def test_unknown_payoffs_are_refused() -> None:
-    with pytest.raises(ConfigError, match="spot, linear or inverse"):
+    with pytest.raises(ConfigError, match="spot, linear, inverse or option"):
         Instrument("v", "S", "quanto", Decimal(1), Decimal(1))  # type: ignore[arg-type]
 
 

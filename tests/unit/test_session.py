@@ -7,11 +7,13 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from replay import ConfigError, Context, Instrument, Replay, Strategy
+from replay import ConfigError, ConstantLatency, Context, Instrument, Replay, Result, Strategy
 from replay.context import Timer, Trade
 from replay.kernel.agenda import agenda_check
 from replay.kernel.book import book_check
+from replay.sources import ArraySource
 from replay.testing import synthetic_events
+from replay.units import US_PER_S, iso_from_us
 
 X = Instrument("test", "X", "linear", Decimal("0.1"), Decimal("0.001"))
 
@@ -102,8 +104,125 @@ def test_a_run_needs_a_strategy_instance(events: np.ndarray) -> None:
         replay.run(Counts)  # type: ignore[arg-type]
 
 
+def test_an_instance_cannot_take_part_twice(events: np.ndarray) -> None:
+    replay, one = Replay(events, instruments=[X]), Counts()
+    with pytest.raises(ConfigError, match="twice"):
+        replay.run([one, Counts(), one])
+    assert replay.run(one).digest, "the refused run has not used it up"
+
+
 def test_progress_counts_every_row(events: np.ndarray) -> None:
     calls: list[tuple[int, int, int]] = []
     Replay(events, instruments=[X], batch_rows=256, progress=lambda *facts: calls.append(facts)).run(Counts())
     assert calls[-1][0] == len(events)
     assert [c[0] for c in calls] == sorted(c[0] for c in calls)
+
+
+class Trades(Strategy):
+    """From `from_us` on: two orders at each touch every 20 ms of the clock, a market order now and then."""
+
+    from_us: int = 0
+    started_us: int = 0
+    seen: int = 0
+    book_at_start: tuple[int, ...] = ()
+
+    def on_start(self, ctx: Context) -> None:
+        self.started_us = ctx.now
+        book = ctx.book()
+        if book.ready:
+            self.book_at_start = (book.bid_ticks, book.bid_lots, book.ask_ticks, book.ask_lots)
+        ctx.every(20_000)
+
+    def on_trade(self, ctx: Context, trade: Trade) -> None:
+        self.seen += 1
+
+    def on_timer(self, ctx: Context, timer: Timer) -> None:
+        book = ctx.book()
+        if ctx.now < self.from_us or not book.ready:
+            return
+        ctx.cancel_all()
+        ctx.buy(0, 3, book.bid_ticks, post_only=True)
+        ctx.sell(0, 3, book.ask_ticks, post_only=True)
+        if ctx.now % 100_000 == 0:
+            ctx.send(0, 1 if ctx.position() <= 0 else -1, 2)
+
+
+def trading(events: np.ndarray, strategy: Strategy, **settings: object) -> Result:
+    replay = Replay(events, instruments=[X], latency=ConstantLatency(900, 700), sample_us=100_000, **settings)  # type: ignore[arg-type]
+    return replay.run(strategy)
+
+
+@pytest.fixture(scope="module")
+def gappy() -> np.ndarray:
+    return synthetic_events([X], seed=5, messages=2_000, gap_every=300, derivatives=True)
+
+
+@pytest.mark.parametrize("batch_rows", [50, 32_768])
+def test_a_run_from_the_middle_trades_like_one_that_waited(gappy: np.ndarray, batch_rows: int) -> None:
+    """Books, queues and marks are the same, so the fills are; before the start there is nothing at all."""
+    start = int(gappy["ts"][len(gappy) // 2]) // 20_000 * 20_000
+    waited = trading(gappy, Trades(from_us=start))
+    strategy = Trades()
+    result = trading(gappy, strategy, start=start, batch_rows=batch_rows)
+    assert len(result.fills) > 30
+    assert result.fills.tobytes() == waited.fills.tobytes()
+    assert result.orders.tobytes() == waited.orders.tobytes()
+    assert strategy.started_us == result.first_us == start
+    assert result.equity.tobytes() == waited.equity[waited.equity["ts"] >= start].tobytes()
+    before = gappy[gappy["ts"] < start]
+    assert 0 < strategy.seen == int((gappy["kind"] == 2).sum() - (before["kind"] == 2).sum())
+    assert result.last_us == waited.last_us
+    assert result.summary_by_instrument[0].gaps < waited.summary_by_instrument[0].gaps
+    assert result.summary_by_instrument[0].blind_us < waited.summary_by_instrument[0].blind_us
+
+
+def test_on_start_sees_the_book_and_not_the_event_of_that_moment(events: np.ndarray) -> None:
+    first = int(np.flatnonzero((events["kind"] == 1) & (events["flags"] & 3 == 1))[300])
+    start = int(events["ts"][first])
+    strategy = Trades(from_us=2**62)
+    trading(events, strategy, start=start)
+    session = Replay(events[events["ts"] < start], instruments=[X]).session(Trades(from_us=2**62))
+    session.run()
+    book = session.books[0]
+    assert strategy.book_at_start == (book.bid_ticks, book.bid_lots, book.ask_ticks, book.ask_lots)
+
+
+@pytest.mark.parametrize("batch_rows", [50, 32_768])
+def test_an_end_is_where_the_recording_stops(gappy: np.ndarray, batch_rows: int) -> None:
+    end = int(gappy["ts"][len(gappy) // 2])
+    cut = trading(gappy[gappy["ts"] <= end], Trades())
+    ended = trading(gappy, Trades(), end=iso_from_us(end), batch_rows=batch_rows)
+    assert ended.digest == cut.digest
+    assert ended.last_us == cut.last_us and ended.rows == cut.rows == int((gappy["ts"] <= end).sum())
+
+
+def test_a_piece_of_two_sources_and_its_warm_up(gappy: np.ndarray) -> None:
+    start, end = int(gappy["ts"][700]), int(gappy["ts"][-700])
+    books = gappy["kind"] == 1
+    apart = [ArraySource(gappy[books], [X], "books"), ArraySource(gappy[~books], [X], "others")]
+    settings = {"start": start, "end": end, "warm_up_us": US_PER_S // 10}
+    two = Replay(apart, latency=ConstantLatency(900, 700), sample_us=100_000, **settings).run(Trades())  # type: ignore[arg-type]
+    one = trading(gappy, Trades(), **settings)
+    assert two.fills.tobytes() == one.fills.tobytes() and len(two.fills) > 10
+    assert two.refusals["warm-up"] > 0
+    assert two.orders["local_ts"].min() >= start + US_PER_S // 10
+    assert two.settings["start_us"] == start and two.settings["end_us"] == end
+
+
+def test_a_start_before_the_recording_is_its_beginning(events: np.ndarray) -> None:
+    assert trading(events, Trades(), start=0, end="2500-01-01T00:00Z").digest == trading(events, Trades()).digest
+
+
+def test_times_that_make_no_piece(events: np.ndarray) -> None:
+    first, last = int(events["ts"][0]), int(events["ts"][-1])
+    with pytest.raises(ConfigError, match=r"start=.*has no time zone; write 2024-08-08T00:00:00Z"):
+        Replay(events, instruments=[X], start="2024-08-08")
+    with pytest.raises(ConfigError, match=r"end=.*is not a date"):
+        Replay(events, instruments=[X], end="later")
+    with pytest.raises(ConfigError, match="is after end="):
+        Replay(events, instruments=[X], start=last, end=first)
+    for start in (last + 1, last + 2, "2400-01-01T00:00Z"):
+        with pytest.raises(ConfigError, match=f"lies after the last event, {iso_from_us(last)}"):
+            trading(events, Trades(), start=start)
+    with pytest.raises(ConfigError, match="lies before the first event"):
+        trading(events, Trades(), end=first - 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -17,6 +19,7 @@ from replay.units import (
     scaled_int,
     us_from_ms,
     us_from_ns,
+    us_from_time,
 )
 
 
@@ -104,6 +107,26 @@ def test_milliseconds() -> None:
 )  # fmt: skip
 def test_iso(time_us: int, text: str) -> None:
     assert iso_from_us(time_us) == text
+
+
+@given(st.integers(-(10**15), 10**16), st.integers(-23, 23))
+def test_a_moment_is_the_same_in_all_its_spellings(time_us: int, zone: int) -> None:
+    """Whole µs, ISO text in UTC and a datetime in any zone name one moment, to the µs."""
+    there = (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_us)).astimezone(
+        timezone(timedelta(hours=zone))
+    )
+    assert us_from_time(time_us) == us_from_time(iso_from_us(time_us)) == us_from_time(there) == time_us
+    assert us_from_time(there.isoformat()) == time_us
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [("2024-08-08T23:54:15", "has no time zone; write 2024-08-08T23:54:15Z"), (datetime(2024, 8, 8), "no time zone"),
+     ("yesterday", "is not a date and time"), (1.5, "neither whole microseconds"), (None, "neither")],
+)  # fmt: skip
+def test_what_is_no_moment(bad: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        us_from_time(bad)
 
 
 @pytest.mark.parametrize(

@@ -50,17 +50,35 @@ Where the specification is silent, this oracle chooses:
 * Funding uses the last rate announced for that settlement and the venue's mark after the venue data of its µs.
 * Books crossed after a whole message stay crossed.
 
-Not here: slippage, liquidation, option expiry, log-normal latency, equity sampling, level-3 feeds.
+* Slippage is reckoned for the size of the whole order at each level's price and rounded up to ticks; a sale still gets
+  one tick.  Both ways of a log-normal latency draw from one generator an instrument, in the order of use.
+* Maintenance is looked at when the instrument's own mark may have moved, after the stops, and counts all instruments of
+  the currency.  The order that liquidates is sent by the venue to itself, pays taker and liquidation fee, meets no own
+  order, and is known here as any other; while one is on its way there is no second.
+* Options expire after the venue data of their µs; resting orders end first, bids before asks, then those that wait.
+
+Not here: equity sampling, level-3 feeds.  Strategies side by side do not see each other: one simulation for each.
 """
 
 from tests.oracles.venue.account import Account
 from tests.oracles.venue.book import Book
 from tests.oracles.venue.events import BookMessage, Event, Funding, Gap, Mark, Notice, Trade
-from tests.oracles.venue.models import QUEUES, Constant, FeedProportional, Fees, Market, Queue, Table
+from tests.oracles.venue.models import (
+    QUEUES,
+    Constant,
+    FeedProportional,
+    Fees,
+    LogNormal,
+    Market,
+    Queue,
+    Slippage,
+    Table,
+)
 from tests.oracles.venue.orders import LocalOrder, Order, Report
 from tests.oracles.venue.simulation import Driver, Simulation
 
 __all__ = [
     "QUEUES", "Account", "Book", "BookMessage", "Constant", "Driver", "Event", "FeedProportional", "Fees", "Funding",
-    "Gap", "LocalOrder", "Mark", "Market", "Notice", "Order", "Queue", "Report", "Simulation", "Table", "Trade",
+    "Gap", "LocalOrder", "LogNormal", "Mark", "Market", "Notice", "Order", "Queue", "Report", "Simulation", "Slippage",
+    "Table", "Trade",
 ]  # fmt: skip

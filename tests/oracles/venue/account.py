@@ -2,7 +2,8 @@
 
 `cash` is what the fills alone moved: linear and spot −Σ side·notional, inverse +Σ side·lots·lot·multiplier/price
 (buying contracts cheap earns coin).  Fees and funding are kept apart.  Worth of the position at a mark m:
-linear position·m, inverse −position/m (times lot and multiplier); equity = cash + worth − fees − funding.
+linear and option position·m, inverse −position/m (times lot and multiplier); equity = cash + worth + settled − funding
+less the fees that are owed in the currency of settlement.  `settled` is what expired options paid.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Account:
     turnover: Fraction = Fraction(0)
     volume: int = 0
     fills: int = 0
+    settled: Fraction = Fraction(0)
+    expired: int = 0
     realised: Fraction = Fraction(0)
     cost: Fraction = field(default=Fraction(0))
     """Signed Σ of entry values of the open position: average entry = cost / position (harmonic for inverse)."""
@@ -44,7 +47,36 @@ class Account:
 
     def fee(self, maker: bool, ticks: int, lots: int) -> Fraction:
         """Fee of the next fill."""
-        return self.market.fees.of(maker, self.value(ticks, lots), lots * self.market.lot, self.turnover)
+        fees, size = self.market.fees, lots * self.market.lot
+        if fees.function is not None:
+            size *= self.market.multiplier
+            return Fraction(
+                fees.function(float(maker), float(ticks * self.market.tick), float(size), float(lots), 0.0, 0.0)
+            )
+        if fees.on_size:
+            size *= self.market.multiplier
+        return fees.of(maker, self.value(ticks, lots), size, self.turnover)
+
+    def liquidation_fee(self, ticks: int, lots: int) -> Fraction:
+        """What closing by force costs on top, in the fee currency."""
+        size = lots * self.market.lot * self.market.multiplier
+        return self.market.fees.rated(self.value(ticks, lots), size, self.market.liquidation_fee)
+
+    def expire(self, price: Fraction) -> tuple[int, Fraction]:
+        """The position becomes its intrinsic value with the underlying at `price`: (lots, money)."""
+        lots = self.position
+        paid = lots * self.market.lot * self.market.multiplier * self.market.intrinsic(price)
+        self.settle(lots, paid)
+        return lots, paid
+
+    def settle(self, lots: int, paid: Fraction) -> None:
+        """Take `lots` out of the position for `paid`."""
+        self.settled += paid
+        self.expired += lots
+        self.position -= lots
+        if self.position == 0:
+            self.realised += paid - self.cost
+            self.cost = Fraction(0)
 
     def fill(self, side: int, ticks: int, lots: int, fee: Fraction) -> None:
         """Enter one execution."""
@@ -74,7 +106,11 @@ class Account:
 
     def equity(self, mark: Fraction) -> Fraction:
         """What would be left if the position were closed at the mark without a fee."""
-        return self.cash + self.worth(mark) - self.fees - self.funding
+        return self.cash + self.settled + self.worth(mark) - self.fees_in(self.market.currency) - self.funding
+
+    def fees_in(self, currency: str) -> Fraction:
+        """Fees that are owed in `currency`."""
+        return self.fees if self.market.fee_currency == currency else Fraction(0)
 
     def unrealised(self, mark: Fraction) -> Fraction:
         """Worth of the position over what it cost."""
@@ -82,5 +118,5 @@ class Account:
 
     def check(self, mark: Fraction) -> None:
         """Realised and unrealised profit add up to the cash and the worth, exactly."""
-        assert self.realised + self.unrealised(mark) == self.cash + self.worth(mark)
+        assert self.realised + self.unrealised(mark) == self.cash + self.settled + self.worth(mark)
         assert (self.position == 0) == (self.cost == 0)

@@ -29,10 +29,13 @@ class Venue:
         emit: Callable[[Report], None],
         judge_later: Callable[[Order, str], None],
         free_margin: Callable[[], Fraction],
+        mark_moved: Callable[[], None],
+        underlying_mark: Callable[[], Fraction | None],
     ) -> None:
         assert not (market.execution == "full" and market.consumes), "full takes nothing from the book"
         self.market = market
-        self.emit, self.judge_later, self.free_margin = emit, judge_later, free_margin
+        self.emit, self.judge_later, self.free_margin, self.mark_moved = emit, judge_later, free_margin, mark_moved
+        self.underlying_mark = underlying_mark
         self.book = Book()
         self.account = Account(market)
         self.resting: dict[int, Order] = {}
@@ -42,6 +45,8 @@ class Venue:
         self.taken: dict[tuple[int, int], int] = {}
         self.last_ticks: int | None = None
         self.fed_mark: int | None = None
+        self.expired = False
+        self.liquidating = 0
         self.now = 0
 
     # ------------------------------------------------------------------------------------------ prices
@@ -95,9 +100,21 @@ class Venue:
         order.lots -= cut
         order.leaves -= cut
 
-    def execute(self, order: Order, lots: int, ticks: int, maker: bool, cause: str, request: str, front: float) -> None:
-        """Book `lots` of the order at `ticks`."""
+    def execute(
+        self,
+        order: Order,
+        lots: int,
+        ticks: int,
+        maker: bool,
+        cause: str,
+        request: str,
+        front: float,
+        slippage: int = 0,
+    ) -> None:
+        """Book `lots` of the order at `ticks`, `slippage` of them for the worse."""
         fee = self.account.fee(maker, ticks, lots)
+        if order.forced:
+            fee += self.account.liquidation_fee(ticks, lots)
         self.account.fill(order.side, ticks, lots, fee)
         order.filled += lots
         order.leaves -= lots
@@ -105,7 +122,8 @@ class Venue:
         if order.leaves == 0:
             self.resting.pop(order.id, None)
         self.report(
-            order, request, exec_lots=lots, exec_ticks=ticks, maker=maker, cause=cause, front=front, fee=fee
+            order, request, exec_lots=lots, exec_ticks=ticks, maker=maker, cause=cause, front=front,
+            slippage=slippage, fee=fee,
         )  # fmt: skip
 
     def fill_resting(self, order: Order, lots: int, cause: str, front: float) -> None:
@@ -152,6 +170,12 @@ class Venue:
             self.postpone(order, request)
         self.held.clear()
         self.watch()
+        self.mid_moved()
+
+    def mid_moved(self) -> None:
+        """The mark may have, unless the feed tells it."""
+        if self.fed_mark is None:
+            self.mark_moved()
 
     def postpone(self, order: Order, request: str) -> None:
         """Have the order judged in phase 3 of this µs."""
@@ -186,10 +210,12 @@ class Venue:
                     gone += order.filled - had
         self.last_ticks = trade.ticks
         self.watch()
+        self.mid_moved()
 
     def on_mark(self, value: int) -> None:
         self.fed_mark = value
         self.watch()
+        self.mark_moved()
 
     def on_gap(self) -> None:
         """The book is worth nothing; a mark that was its mid is the last trade's price from here."""
@@ -231,7 +257,7 @@ class Venue:
         self.due.pop(order.id, None)
         if order.status in OVER:
             return
-        if order.tif == "GTD" and self.now >= order.expire_us:
+        if self.expired or (order.tif == "GTD" and self.now >= order.expire_us):
             self.end(order, "expired", request, "expired")
             return
         if order.kind in STOPS:
@@ -254,6 +280,8 @@ class Venue:
 
     def refusal(self, order: Order) -> str:
         """Why the venue will not have the order: minimum notional, reduce-only, holdings, margin, post-only."""
+        if order.forced:
+            return ""
         opposite = self.best_for_us(-order.side)
         mark = self.mark()
         price = None if mark is None else mark / self.market.tick
@@ -279,18 +307,31 @@ class Venue:
             return "post-only-would-cross"
         return ""
 
-    def worst_position(self, side: int = 0, more: int = 0) -> int:
-        """The larger position that open orders can lead to, with `more` lots added on `side`."""
+    def worst_positions(self, side: int = 0, more: int = 0) -> tuple[int, int]:
+        """The longest and the shortest position that open orders can lead to, with `more` lots added on `side`."""
         bought = self.account.position + sum(o.leaves for o in self.resting.values() if o.side > 0)
         sold = self.account.position - sum(o.leaves for o in self.resting.values() if o.side < 0)
-        return max(abs(bought + (more if side > 0 else 0)), abs(sold - (more if side < 0 else 0)))
+        return bought + (more if side > 0 else 0), sold - (more if side < 0 else 0)
+
+    def margin(self, lots: int, at: Fraction, rate: Fraction) -> Fraction:
+        """What a position needs: a fraction of its notional; a held option its mark, an owed one of its underlying."""
+        if self.market.payoff != "option":
+            return self.account.value(at, abs(lots)) * rate
+        if lots >= 0:
+            return self.account.value(at, lots)
+        price = self.underlying_mark() or Fraction(0)
+        return -lots * self.market.lot * self.market.multiplier * price * rate
+
+    def worst_margin(self, at: Fraction, side: int = 0, more: int = 0) -> Fraction:
+        """Initial margin of the dearer of the two worst positions."""
+        return max(self.margin(lots, at, self.market.initial) for lots in self.worst_positions(side, more))
 
     def affordable(self, order: Order, price: Fraction) -> bool:
         """Whether the free margin carries what the order adds to the worst case, at the mark."""
-        added = self.worst_position(order.side, order.leaves) - self.worst_position()
         mark = self.mark()
         at = price if mark is None else mark / self.market.tick
-        return added <= 0 or self.account.value(at, added) * self.market.initial <= self.free_margin()
+        added = self.worst_margin(at, order.side, order.leaves) - self.worst_margin(at)
+        return added <= 0 or added <= self.free_margin()
 
     def match(self, order: Order, request: str) -> None:
         """Section 4: execute what crosses, rest or expire the rest; own orders first have their say."""
@@ -311,11 +352,13 @@ class Venue:
             plan = [(ticks, lots) for ticks, lots in plan if (nearest - ticks) * order.side > 0]
             if order.tif == "FOK":
                 plan = []
+        total = order.leaves
         for ticks, lots in plan:
             if self.market.consumes:
                 key = (-order.side, ticks)
                 self.taken[key] = self.taken.get(key, 0) + lots
-            self.execute(order, lots, ticks, False, "take", request, 0.0)
+            worse = self.market.slippage.extra(ticks, total, order.side, self.spread(), float(self.market.lot))
+            self.execute(order, lots, ticks + order.side * worse, False, "take", request, 0.0, worse)
             request = ""
         if order.leaves == 0:
             return
@@ -325,6 +368,11 @@ class Venue:
             self.rest(order, request, answered=bool(plan))
         else:
             self.end(order, "expired", request, "no-liquidity")
+
+    def spread(self) -> int:
+        """Of the venue's book; 0 when a side is empty."""
+        bid, ask = self.book.best(1), self.book.best(-1)
+        return 0 if bid is None or ask is None else ask - bid
 
     def plan(self, order: Order) -> list[tuple[int, int]]:
         """(ticks, lots) that the order would execute against the venue's book, best first."""
@@ -345,7 +393,7 @@ class Venue:
 
     def own_in_the_way(self, order: Order, plan: list[tuple[int, int]], rests: bool) -> list[Order]:
         """Own resting orders that the order would meet: at or before its worst execution, or its limit if it rests."""
-        if self.market.self_trade == "allow":
+        if self.market.self_trade == "allow" or order.forced:
             return []
         if rests:
             reach = order.ticks
@@ -407,6 +455,15 @@ class Venue:
         waiting = self.waiting(order.id)
         if self.find(order.id) is not None:
             self.end(order, "expired", waiting[1] if waiting else "", "expired")
+
+    def expire_all(self) -> None:
+        """The option is over: its orders end, bids and then asks from the best on, then those that wait."""
+        self.expired = True
+        for order in (*self.by_priority(1), *self.by_priority(-1)):
+            self.end(order, "expired", "", "expired")
+        waiting = [(order, "") for order in self.watching.values()] + list(self.held.values())
+        for order, request in waiting:
+            self.end(order, "expired", request, "expired")
 
     def close(self) -> None:
         """The run is over: open orders are cancelled, nobody is told."""

@@ -1,8 +1,9 @@
-"""Queue, latency and fee models, written down as the specification says them (simulation.md sections 2, 5, 6)."""
+"""Queue, latency, slippage and fee models, as the specification says them (simulation.md, sections 2 to 6)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -35,15 +36,16 @@ def half_away(x: float) -> int:
     return whole if x >= 0 else -whole
 
 
-QUEUES = ("risk-averse", "power", "power-2", "power-3", "log", "log-2")
+QUEUES = ("risk-averse", "power", "power-2", "power-3", "log", "log-2", "own")
 
 
 @dataclass(frozen=True)
 class Queue:
-    """`kind` is one of QUEUES, `n` the exponent of the power models."""
+    """`kind` is one of QUEUES, `n` the exponent of the power models, `function` a model of one's own."""
 
     kind: str = "risk-averse"
     n: float = 1.0
+    function: Callable[..., float] | None = None
 
     def share_behind(self, front: float, behind: float, lot: float) -> float:
         """P: how much of a decrease happened behind us.  Logarithms see sizes (lots × lot), not lots."""
@@ -61,6 +63,9 @@ class Queue:
         """The front after a level change; `bounded` ("partial") keeps 0 <= front <= after."""
         if self.kind == "risk-averse":
             return min(front, float(after))
+        if self.function is not None:
+            own = self.function(front, float(printed), float(before), float(after), lot, self.n)
+            return float(after) if math.isnan(own) else min(max(own, 0.0), float(after))
         cancelled = before - after - printed
         if cancelled < 0:
             return min(front, float(after))
@@ -83,6 +88,9 @@ class Constant:
     entry_us: int = 0
     response_us: int = 0
 
+    def begun(self) -> Constant:
+        return self
+
     def entry(self, now: int, feed_us: int) -> int:
         return self.entry_us
 
@@ -98,6 +106,9 @@ class Table:
     """
 
     trips: tuple[tuple[int, int, int], ...]
+
+    def begun(self) -> Table:
+        return self
 
     def entry(self, now: int, feed_us: int) -> int:
         points = [(sent, venue - sent if venue >= sent else sent - answer) for sent, venue, answer in self.trips]
@@ -126,6 +137,9 @@ class FeedProportional:
     entry_factor: float = 1.0
     response_factor: float = 1.0
 
+    def begun(self) -> FeedProportional:
+        return self
+
     def entry(self, now: int, feed_us: int) -> int:
         return self.entry_us + int(self.entry_factor * feed_us)
 
@@ -133,33 +147,107 @@ class FeedProportional:
         return self.response_us + int(self.response_factor * feed_us)
 
 
-Latency = Constant | Table | FeedProportional
+@dataclass
+class LogNormal:
+    """`median · exp(sigma · z)` µs each way, cut to whole µs; both ways of one instrument draw from one generator.
+
+    Each uniform number takes two steps of x → 48271·x mod (2^31 − 1), high part first; z by Box and Muller.
+    """
+
+    median: int
+    sigma: float
+    seed: int
+
+    def begun(self) -> LogNormal:
+        """The generator at its seed."""
+        return LogNormal(self.median, self.sigma, self.seed)
+
+    def uniform(self) -> float:
+        prime = 2**31 - 1
+        high = 48_271 * self.seed % prime
+        self.seed = 48_271 * high % prime
+        return (high * float(prime) + self.seed) / float(prime**2)
+
+    def entry(self, now: int, feed_us: int) -> int:
+        radius = math.sqrt(-2.0 * math.log(self.uniform()))
+        z = radius * math.cos(2.0 * math.pi * self.uniform())
+        return int(math.exp(math.log(self.median) + self.sigma * z))
+
+    response = entry
+
+
+Latency = Constant | Table | FeedProportional | LogNormal
+
+
+@dataclass(frozen=True)
+class Slippage:
+    """What a taking fill pays on top, before it is rounded up to whole ticks.
+
+    `kind` "none", "bps" (a of the price in 1e-4), "spread" (a of the spread), "square-root" (a·b·sqrt(size / c) of the
+    price) or "own" (`function(ticks, lots, side, spread, lot, a)`).
+    """
+
+    kind: str = "none"
+    a: float = 0.0
+    b: float = 0.0
+    c: float = 0.0
+    function: Callable[..., float] | None = None
+
+    def extra(self, ticks: int, lots: int, side: int, spread: int, lot: float) -> int:
+        """Whole ticks for the worse; a sale still gets one tick."""
+        if self.kind == "bps":
+            worse = ticks * self.a * 1e-4
+        elif self.kind == "spread":
+            worse = spread * self.a
+        elif self.kind == "square-root":
+            worse = ticks * self.a * self.b * math.sqrt(lots * lot / self.c)
+        elif self.function is not None:
+            worse = self.function(float(ticks), float(lots), float(side), float(spread), lot, self.a)
+            worse = worse if 0.0 <= worse < 1e15 else 0.0
+        else:
+            worse = 0.0
+        whole = math.ceil(worse - 1e-9)
+        return max(0, min(whole, ticks - 1) if side < 0 else whole)
 
 
 @dataclass(frozen=True)
 class Fees:
-    """`kind`: "rates" (of notional), "tiers" (turnover from, maker, taker), "per-contract", "flat" (per fill)."""
+    """`kind`: "rates" (of notional), "tiers" (turnover from, maker, taker), "per-contract", "flat" (per fill), "own".
+
+    `currency` "" is that of settlement.  Rates are converted at `price`, or taken of the size when `on_size`.
+    """
 
     maker: Fraction = Fraction(0)
     taker: Fraction = Fraction(0)
     kind: str = "rates"
     tiers: tuple[tuple[Fraction, Fraction, Fraction], ...] = ()
+    currency: str = ""
+    price: Fraction = Fraction(1)
+    on_size: bool = False
+    function: Callable[..., float] | None = None
 
     def of(self, maker: bool, notional: Fraction, size: Fraction, turnover: Fraction) -> Fraction:
-        """Fee of one fill in the settlement currency; `turnover` is what was traded before it."""
+        """Fee of one fill in the fee currency; `turnover` is what was traded before it."""
+        each = self.maker if maker else self.taker
         if self.kind == "tiers":
             reached = [tier for tier in self.tiers if tier[0] <= turnover] or [self.tiers[0]]
-            return notional * (reached[-1][1] if maker else reached[-1][2])
-        each = self.maker if maker else self.taker
-        return {"rates": notional * each, "per-contract": size * each, "flat": each}[self.kind]
+            each = reached[-1][1] if maker else reached[-1][2]
+        if self.kind in ("rates", "tiers"):
+            return self.rated(notional, size, each)
+        return {"per-contract": size * each, "flat": each}[self.kind]
+
+    def rated(self, notional: Fraction, size: Fraction, rate: Fraction) -> Fraction:
+        """A rate of the notional at the price of the fee currency, or of the size."""
+        return (size if self.on_size else notional / self.price) * rate
 
 
 @dataclass(frozen=True)
 class Market:
     """Everything that is set for one instrument.
 
-    `consume` None means: on with "partial".  `initial` is the initial margin rate; no `deposit` means that margin is
-    not checked.  `min_notional` is in the quote currency.
+    `consume` None means: on with "partial".  `initial`, `maintenance` and `liquidation_fee` are rates; no `deposit`
+    means that margin is not checked; instruments of one `currency` share it.  `min_notional` is in the quote currency.
+    An option has `right`, `strike`, `expiry_us` and the index of its `underlying`.
     """
 
     tick: Fraction = Fraction(1, 10)
@@ -177,11 +265,27 @@ class Market:
     borrowing: bool = False
     deposit: Fraction | None = None
     initial: Fraction = Fraction(0)
+    maintenance: Fraction = Fraction(0)
+    liquidation_fee: Fraction = Fraction(0)
+    slippage: Slippage = field(default_factory=Slippage)
+    currency: str = "USDT"
+    right: str = ""
+    strike: Fraction = Fraction(0)
+    expiry_us: int = 0
+    underlying: int = 0
 
     @property
     def consumes(self) -> bool:
         """Whether liquidity that we took stays taken."""
         return self.execution == "partial" if self.consume is None else self.consume
+
+    @property
+    def fee_currency(self) -> str:
+        return self.fees.currency or self.currency
+
+    def intrinsic(self, price: Fraction) -> Fraction:
+        """Worth of one unit of an option at expiry."""
+        return max(Fraction(0), price - self.strike if self.right == "call" else self.strike - price)
 
     @property
     def partial(self) -> bool:

@@ -34,6 +34,7 @@ class Order:
     status: str = "pending"
     front: float = 0.0
     printed: int = 0
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Report:
     maker: bool = False
     cause: str = ""
     front: float = 0.0
+    slippage: int = 0
     fee: Fraction = Fraction(0)
 
 

@@ -52,6 +52,8 @@ class Simulation:
         self.refused: list[tuple[int, int, str]] = []
         self.settled: list[tuple[int, int, Fraction]] = []
         self.counter = 0
+        self.liquidations = 0
+        self.latencies = [market.latency.begun() for market in markets]
         self.heap: list[tuple[Any, ...]] = []
         self.venues = [self.open_venue(k) for k in range(len(markets))]
         for ordinal, event in enumerate(events):
@@ -60,6 +62,9 @@ class Simulation:
             venue = (event.exch_ts, VENUE_DATA, event.ts, is_book, event.rank, ordinal, "venue", event)
             self.heap += [local, venue]
         heapq.heapify(self.heap)
+        for k, market in enumerate(markets):
+            if market.payoff == "option" and market.expiry_us <= self.last_market_us:
+                self.plan(market.expiry_us, VENUE_DATA, "expiry", k)
 
     def open_venue(self, k: int) -> Venue:
         return Venue(
@@ -67,6 +72,8 @@ class Simulation:
             lambda report: self.answer(k, report),
             lambda order, request: self.plan(self.now, REQUEST, "judge", (order, request)),
             lambda: self.free_margin(k),
+            lambda: self.look_at_margin(k),
+            lambda: self.venues[self.markets[k].underlying].mark(),
         )
 
     # -------------------------------------------------------------------------------------------- agenda
@@ -134,6 +141,20 @@ class Simulation:
         self.accounts[what[0]].funding += what[1]
         self.driver.on_settlement(self, *what)
 
+    def do_expiry(self, k: int) -> None:
+        """An option expires, after the venue data of its µs; without a mark of its underlying positions stay."""
+        venue = self.venues[k]
+        venue.now = self.now
+        venue.expire_all()
+        price = venue.underlying_mark()
+        if price is None or venue.account.position == 0:
+            return
+        lots, paid = venue.account.expire(price)
+        self.plan(self.now + self.feed_us[k], ANSWER, "expiry_seen", (k, lots, paid))
+
+    def do_expiry_seen(self, what: tuple[int, int, Fraction]) -> None:
+        self.accounts[what[0]].settle(*what[1:])
+
     def do_request(self, what: tuple[Any, ...]) -> None:
         """Phase 3: a request reaches the venue."""
         name, order, *terms = what
@@ -167,7 +188,7 @@ class Simulation:
     def answer(self, k: int, report: Report) -> None:
         """Send a report home: FIFO."""
         self.reports.append(report)
-        travel = self.markets[k].latency.response(report.venue_us, self.feed_us[k])
+        travel = self.latencies[k].response(report.venue_us, self.feed_us[k])
         self.last_answer[k] = max(self.last_answer[k], self.now + travel)
         self.plan(self.last_answer[k], ANSWER, "answer", report)
 
@@ -180,6 +201,8 @@ class Simulation:
         order.status, order.ticks, order.lots = report.status, report.ticks, report.lots
         order.leaves, order.filled = report.leaves, report.filled
         order.venue_us = report.venue_us
+        if order.over and self.venues[order.instrument].liquidating == order.id:
+            self.venues[order.instrument].liquidating = 0
         if report.exec_lots:
             self.accounts[order.instrument].fill(order.side, report.exec_ticks, report.exec_lots, report.fee)
         self.seen.append((self.now, report))
@@ -206,7 +229,7 @@ class Simulation:
         """A request leaves; a negative entry latency means that the venue rejects it."""
         k, local = order.instrument, self.orders[order.id]
         local.pending, local.sent_us = name, self.now
-        travel = self.markets[k].latency.entry(self.now, self.feed_us[k])
+        travel = self.latencies[k].entry(self.now, self.feed_us[k])
         if travel < 0:
             status = "rejected" if name == "new" else local.status
             refused = replace(
@@ -277,21 +300,48 @@ class Simulation:
 
     # ------------------------------------------------------------------------------------------- margin
 
-    def free_margin(self, k: int) -> Fraction:
-        """Deposit and equity less the initial margin of the worst case, in the instrument's currency."""
+    def free_margin(self, k: int, maintenance: bool = False) -> Fraction:
+        """Deposit and equity in the currency of instrument `k` less the margin of all that settles in it.
+
+        Initial margin of the worst case of position and orders, or maintenance margin of the positions.  What has no
+        mark does not count.
+        """
+        currency = self.markets[k].currency
+        free = self.markets[k].deposit or Fraction(0)
+        for venue in self.venues:
+            if venue.market.currency != currency:
+                free -= venue.account.fees_in(currency)
+                continue
+            mark = venue.mark()
+            if mark is None:
+                continue
+            at = mark / venue.market.tick
+            bound = venue.margin(venue.account.position, at, venue.market.maintenance)
+            free += venue.account.equity(mark) - (bound if maintenance else venue.worst_margin(at))
+        return free
+
+    def look_at_margin(self, k: int) -> None:
+        """Below maintenance the position is closed by a market order of the simulation, in phase 3 of this µs."""
         venue = self.venues[k]
-        mark = venue.mark()
-        deposit = venue.market.deposit or Fraction(0)
-        if mark is None:
-            return deposit + venue.account.cash - venue.account.fees - venue.account.funding
-        bound = venue.account.value(mark / venue.market.tick, venue.worst_position()) * venue.market.initial
-        return deposit + venue.account.equity(mark) - bound
+        position = venue.account.position
+        if not venue.market.maintenance or not position or venue.liquidating:
+            return
+        if self.free_margin(k, maintenance=True) >= 0:
+            return
+        number, side, lots = len(self.at_venue) + 1, -1 if position > 0 else 1, abs(position)
+        order = Order(number, k, side, lots, kind="market", tif="IOC", leaves=lots, forced=True)
+        self.at_venue[number] = order
+        self.orders[number] = LocalOrder(number, k, side, 0, lots, lots, sent_us=self.now)
+        venue.liquidating = number
+        self.liquidations += 1
+        self.plan(self.now, REQUEST, "request", ("new", order))
 
     def check(self) -> None:
         """What must hold at any moment, on both sides."""
         for k, venue in enumerate(self.venues):
             venue.check()
             orders = [order for order in self.at_venue.values() if order.instrument == k]
-            assert venue.account.position == sum(order.side * order.filled for order in orders)
+            filled = sum(order.side * order.filled for order in orders)
+            assert venue.account.position + venue.account.expired == filled
             assert all(0 <= order.filled + order.leaves <= order.lots or order.status in OVER for order in orders)
             venue.account.check(venue.mark() or venue.market.tick)

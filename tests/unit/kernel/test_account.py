@@ -35,6 +35,7 @@ def empty(payoff: int, tick: float, lot: float, multiplier: float = 1.0) -> tupl
     slot["fee_kind"], slot["maker"], slot["taker"] = FEE_RATES, -SCALE // 10_000, 5 * SCALE // 10_000
     inst["payoff"], inst["tick"], inst["lot"], inst["multiplier"] = payoff, tick, lot, multiplier
     inst["tick_scaled"] = round(tick * SCALE)
+    inst["fee_unit"], inst["fee_factor"] = inst["lot"] * inst["multiplier"] * inst["tick"], 1.0
     return slot, inst
 
 

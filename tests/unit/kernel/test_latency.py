@@ -133,3 +133,14 @@ def test_uniform_is_two_steps_of_the_published_generator(seed: int) -> None:
         assert slot["random"] == state
         assert 0.0 < value < 1.0
         assert value == pytest.approx((high * m + state) / m**2, rel=1e-15)
+
+
+WIDE = st.dictionaries(st.integers(-(10**17), 10**17), st.integers(-(10**17), 10**17), min_size=2, max_size=4)
+
+
+@given(WIDE, st.lists(st.integers(-(10**17), 10**17), min_size=1, max_size=9))
+def test_points_years_apart_do_not_overflow(table: dict[int, int], moments: list[int]) -> None:
+    """Where slope times time leaves 64 bits the interpolation is still the floor of the exact fraction."""
+    points = sorted(table.items())
+    for at in moments:
+        assert interpolate(np.array(points, PAIR), 0, len(points), at) == exact(points, at)

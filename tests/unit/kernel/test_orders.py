@@ -28,7 +28,7 @@ POOL = 32
 def add(arena, slot, instrument, side, ticks):
     """A new order of that slot; its place, or -1."""
     state = open_state(arena)
-    at = orders.new_order(state.run, state.orders)
+    at = orders.new_order(state.run, state.strategies, state.orders, state.slots[slot]["strategy"])
     if at >= 0:
         order = state.orders[at]
         order["slot"], order["instrument"], order["side"], order["ticks"] = slot, instrument, side, ticks
@@ -105,6 +105,11 @@ def arena_of(pool: int = POOL) -> Arena:
     return arena
 
 
+def key(strategy: int, number: int) -> int:
+    """Id under which the run of these two strategies keeps order `number` of one of them."""
+    return 2 * number + strategy
+
+
 def circle(arena: Arena, first: int, following: str, before: str) -> list[int]:
     """Ids along a circular list from its head, both links checked."""
     table = arena["orders"]
@@ -126,7 +131,7 @@ class OrdersMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.arena = arena_of()
-        self.next_id = 1
+        self.next_number = [1, 1]
         self.own: dict[int, list[int]] = {slot: [] for slot in range(4)}
         self.resting: dict[tuple[int, int, int], list[int]] = {}
         self.waiting: dict[int, list[int]] = {0: [], 1: []}
@@ -142,16 +147,18 @@ class OrdersMachine(RuleBasedStateMachine):
         if 2 * (len(self.facts) + 1) > POOL:
             assert at == -1
             return
-        assert self.arena["orders"][at]["id"] == self.next_id
-        self.own[slot].append(self.next_id)
-        self.facts[self.next_id] = (slot % 2, side, ticks)
-        self.next_id += 1
+        strategy = slot // 2
+        order, order_id = self.arena["orders"][at], key(strategy, self.next_number[strategy])
+        assert (order["id"], order["number"]) == (order_id, self.next_number[strategy])
+        self.own[slot].append(order_id)
+        self.facts[order_id] = (slot % 2, side, ticks)
+        self.next_number[strategy] += 1
 
-    @rule(burn=st.integers(1, 40))
-    def skip_ids(self, burn: int) -> None:
-        """As if many orders had come and gone."""
-        self.next_id += burn
-        self.arena["run"][0]["next_id"] += burn
+    @rule(strategy=st.integers(0, 1), burn=st.integers(1, 40))
+    def skip_numbers(self, strategy: int, burn: int) -> None:
+        """As if many orders of a strategy had come and gone."""
+        self.next_number[strategy] += burn
+        self.arena["strategies"][strategy]["next_number"] += burn
 
     @precondition(lambda self: self.idle())
     @rule(data=st.data(), wait=st.booleans())
@@ -200,7 +207,8 @@ class OrdersMachine(RuleBasedStateMachine):
         assert arena["run"][0]["live_orders"] == len(self.facts)
         for order_id in self.facts:
             assert table[find(arena.bytes, order_id)]["id"] == order_id
-        assert find(arena.bytes, self.next_id) == -1
+        for strategy, number in enumerate(self.next_number):
+            assert find(arena.bytes, key(strategy, number)) == -1
         for slot, ids in self.own.items():
             assert circle(arena, int(arena["slots"][slot]["own_head"]), "own_next", "own_prev") == ids
         for instrument, ids in self.waiting.items():
@@ -225,7 +233,7 @@ def test_a_new_order_inherits_nothing() -> None:
     for name in ("front", "filled", "reason", "pending", "in_flight", "trail", "expire_us", "l_filled", "flags"):
         arena["orders"][at][name] = 9
     forget(arena.bytes, at)
-    arena["run"][0]["next_id"] += 1
+    arena["strategies"][0]["next_number"] += 1
     again = add(arena.bytes, 0, 0, -1, 7)
     assert again == at
     order = arena["orders"][again]
@@ -257,10 +265,10 @@ def submit(arena: Arena, strategy: int, lots: int = 3, ticks: int = 100) -> int:
 
 def test_submitted_orders_are_owned_and_found() -> None:
     arena = arena_of()
-    assert [submit(arena, 0), submit(arena, 1), submit(arena, 0)] == [1, 2, 3]
-    assert circle(arena, int(arena["slots"][1]["own_head"]), "own_next", "own_prev") == [1, 3]
-    assert circle(arena, int(arena["slots"][3]["own_head"]), "own_next", "own_prev") == [2]
-    order = arena["orders"][find(arena.bytes, 3)]
+    assert [submit(arena, 0), submit(arena, 1), submit(arena, 0)] == [1, 1, 2], "each strategy counts its own"
+    assert circle(arena, int(arena["slots"][1]["own_head"]), "own_next", "own_prev") == [key(0, 1), key(0, 2)]
+    assert circle(arena, int(arena["slots"][3]["own_head"]), "own_next", "own_prev") == [key(1, 1)]
+    order = arena["orders"][find(arena.bytes, key(0, 2))]
     assert (order["instrument"], order["l_leaves"], order["tag"], order["status"]) == (1, 3, 5, codes.PENDING)
     assert arena["run"][0]["heap_n"] == 3
 
@@ -270,14 +278,15 @@ def test_requests_that_make_no_sense_are_refused_here() -> None:
     assert submit(arena, 0, lots=0) == -codes.R_OFF_LOT
     assert submit(arena, 0, lots=requests.MAX_LOTS + 1) == -codes.R_OFF_LOT
     assert submit(arena, 0, ticks=requests.MAX_PRICE_TICKS + 1) == -codes.R_OFF_TICK
-    assert arena["slots"][1]["refused"] == 3
+    assert submit(arena, 0, lots=1 << 40, ticks=1 << 21) == -codes.R_OFF_LOT
+    assert arena["slots"][1]["refused"] == 4
     order_id = submit(arena, 0)
     assert order_id == 1
     assert requests.cancel(arena.bytes, 0, order_id) == -codes.R_PENDING
     assert requests.cancel(arena.bytes, 1, order_id) == -codes.R_UNKNOWN_ORDER, "another strategy's order"
     assert requests.cancel(arena.bytes, 0, 77) == -codes.R_UNKNOWN_ORDER
     assert requests.cancel(arena.bytes, 0, 0) == -codes.R_UNKNOWN_ORDER
-    order = arena["orders"][find(arena.bytes, order_id)]
+    order = arena["orders"][find(arena.bytes, key(0, order_id))]
     order["pending"], order["status"] = codes.REQUEST_NONE, codes.LIVE
     assert requests.cancel(arena.bytes, 0, order_id) == 0
     assert requests.cancel(arena.bytes, 0, order_id) == -codes.R_PENDING
