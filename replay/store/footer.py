@@ -109,7 +109,8 @@ class Footer:
                 )  # fmt: skip
             terms, quality = values["instrument"], values["quality"]
             for name in _DECIMALS:
-                terms[name] = Decimal(terms[name])
+                if name in terms:  # terms that came later have defaults
+                    terms[name] = Decimal(terms[name])
             counts = quality["counts"]
             counts["anomalies"] = Counter(counts["anomalies"])
             values["instrument"] = Instrument(**terms)

@@ -35,7 +35,7 @@ def parquet_batches(path: Path, footer: Footer, start_us: int, end_us: int, rows
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.metadata
-            if metadata.metadata.get(KEY) != footer.text().encode():
+            if Footer.from_text((metadata.metadata or {}).get(KEY, b""), path) != footer:
                 raise DataError("was replaced while it was in use", fspath(path), hint="open the store again")
             groups = range(metadata.num_row_groups)
             first = bisect_left(groups, start_us, key=lambda g: metadata.row_group(g).column(0).statistics.max_raw)

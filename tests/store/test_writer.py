@@ -23,7 +23,7 @@ from replay.quality import QualityReport
 from replay.sources import ArraySource
 from replay.store import SourceFile, Store
 from replay.store.columns import ROW_GROUP_ROWS
-from replay.store.footer import read_footer
+from replay.store.footer import Footer, read_footer
 from replay.units import US_PER_DAY, US_PER_S
 from tests.store.conftest import BOTH, MIDNIGHT
 
@@ -221,6 +221,9 @@ def test_what_a_footer_tells(tmp_path: Path) -> None:
     assert day.quality.recovered_us == MIDNIGHT
     text = json.loads(pq.read_metadata(day.files["book"].path).metadata[b"tickreplay"])
     assert text["schema"] == 1 and text["instrument"]["tick"] == "0.05"
+    for later in ("right", "strike", "expiry_us", "underlying"):
+        del text["instrument"][later]
+    assert Footer.from_text(json.dumps(text), raw) == book, "terms that a file does not know yet have their defaults"
     with pytest.raises(DataError, match=r"missing\.gz: cannot be read"):
         store.writer(ONE, source_files=[tmp_path / "missing.gz"])
 
