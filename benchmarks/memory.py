@@ -1,8 +1,7 @@
 """Peak memory of a whole run, from raw file to result, and that it does not grow with the file.
 
-Each run is a process of its own, which reports the peak of its resident memory: `VmHWM` on Linux, because
-`ru_maxrss` there starts from the memory of the parent at the time of the fork; `ru_maxrss` elsewhere.  A first run over
-a tiny recording gives what interpreter, libraries and kernels take.
+Each run is a process of its own, which reports the peak of its resident memory.  A first run over a tiny recording
+gives what interpreter, libraries and kernels take.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.harness import Measurement
+from benchmarks.harness import Measurement, peak_mb
 from replay.context import Book, Context
 from replay.engine import Replay
 from replay.strategy import Strategy
@@ -28,8 +27,6 @@ SECONDS = {"tiny": 1, "1x": 40, "4x": 160}
 GROWTH_LIMIT = 0.05
 """The larger run may take this much more than the smaller one: room for the allocator's noise."""
 
-STATUS = Path("/proc/self/status")
-
 
 class Watcher(Strategy):
     """Counts book messages."""
@@ -38,18 +35,6 @@ class Watcher(Strategy):
 
     def on_book(self, ctx: Context, book: Book) -> None:
         self.calls += 1
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process so far, MB."""
-    if STATUS.exists():
-        for line in STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    import resource
-
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def child(path: Path) -> None:

@@ -23,7 +23,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 
@@ -33,6 +33,19 @@ from replay.window import Window
 
 if TYPE_CHECKING:
     from replay.session import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile a function of your own for use in strategies: numbers and arrays in, numbers and arrays out.
+
+    Called from a compiled strategy it becomes part of it; interpreted strategies call it, too, and get the same bits.
+    """
+    from replay.kernel.jit import user_kernel
+
+    return user_kernel(function)
+
 
 COMPILED = tuple(name for name in HANDLERS if name not in ("on_start", "on_stop"))
 """Handlers that become machine code."""

@@ -16,6 +16,8 @@ One market data row is one 64-byte aligned record, so that a cursor over any mix
 | `kind` | code | below |
 | `side` | +1 −1 0 | BOOK, QUOTE: +1 bid, −1 ask; TRADE: aggressor bought, sold; LIQUIDATION: forced buy, sell |
 
+Where a recording has no ids, `seq` of BOOK, QUOTE and TRADE is −1, as both ids of its GAP rows are.
+
 A venue message is a run of rows with the same `ts` and `exch_ts`; its final row carries `LAST`.  Books are looked at
 only there, so nobody sees a half-applied, crossed book.  A message without levels (it still moves `seq`) is one BOOK
 row with side 0.  A snapshot is a message whose every row carries SNAPSHOT and whose first row carries CLEAR.  A GAP

@@ -35,7 +35,7 @@ from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.advance import advance
 from replay.kernel.agenda import PHASE_TIMER, PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
-from replay.kernel.book import grow_book, make_books
+from replay.kernel.book import grow_book, open_books, side_cells
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
@@ -155,18 +155,18 @@ class Session:
         replay, n_i, n_s = self.replay, len(self.instruments), len(self.strategies)
         n_sources = len(replay.sources)
         cap = max(2 * replay.batch_rows, 4096)
-        books, cells = make_books(n_i * BOOKS_EACH)
+        n_books = n_i * BOOKS_EACH
         counts = {
             "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
             "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
             "equity": 8192 * len(self.currencies), "taken": 1024, "tables": 1, "retired": 64,
-            "books": len(books), "cells": len(cells),
+            "books": n_books, "cells": 2 * n_books * side_cells(),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
             "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
         }  # fmt: skip
         arena = Arena(counts)
-        arena["books"][:], arena["cells"][:] = books, cells
+        open_books(arena["books"], arena["cells"])
         tables: list[tuple[int, int]] = []
         for i, (record, instrument) in enumerate(zip(arena["instruments"], self.instruments)):
             record["payoff"] = _PAYOFFS[instrument.payoff]
@@ -591,7 +591,7 @@ class Session:
     # ------------------------------------------------------------------------------------------------------ results
 
     def money(self, slot_index: int, mark: float) -> dict[str, float]:
-        """Value, fees, funding and equity of a slot at `mark` (price), as the venue has them.
+        """Value, fees, funding, equity and turnover of a slot at `mark` (price), as the venue has them.
 
         Fees are in the fee currency; equity is in the settlement currency, less the fees that are owed in it.
         """
@@ -610,11 +610,15 @@ class Session:
         if instrument.payoff == "inverse":
             held = position / (mark / float(instrument.tick)) if position else 0.0
             value = (float(slot["cash_f"]) - held) * float(unit / instrument.tick)
+            turnover = float(slot["turnover_f"]) * float(unit / instrument.tick)
         else:
             cash = float(int(slot["cash"]) * unit * instrument.tick + settled * unit / SCALE)
             value = cash + (position * float(unit) * mark if position else 0.0)
+            turnover = float(int(slot["turnover"]) * unit * instrument.tick)
         owed = fees if self.fee_currencies[i] == instrument.settle else 0.0
-        return {"value": value, "fees": fees, "funding": funding, "equity": value - owed - funding}
+        return {
+            "value": value, "fees": fees, "funding": funding, "equity": value - owed - funding, "turnover": turnover,
+        }  # fmt: skip
 
     def results(self) -> list[Result]:
         """One Result per strategy, in order of registration."""

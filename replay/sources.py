@@ -108,15 +108,18 @@ class ArraySource:
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
         """Slices of the array that end with a message."""
-        yield from message_batches(self.events, rows)
+        return cut_batches(self.events, rows)
 
 
-def message_batches(events: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Slices of whole messages, at most `rows` long unless one message is longer; together they are `events`."""
-    ends = np.flatnonzero(events["flags"] & LAST) + 1
+def cut_batches(events: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Slices of `events` (closed by LAST) of at most `rows` rows, or one message where that is longer."""
+    flags = events["flags"]
     start = 0
-    while start < len(events):
-        at = int(np.searchsorted(ends, start + rows, side="right")) - 1
-        stop = int(ends[at]) if at >= 0 and ends[at] > start else int(ends[np.searchsorted(ends, start + 1)])
+    while start < len(flags):
+        stop = min(start + rows, len(flags))
+        while stop > start and not flags[stop - 1] & LAST:
+            stop -= 1
+        if stop == start:
+            stop = start + rows + int(np.argmax(flags[start + rows :] & LAST)) + 1
         yield events[start:stop]
         start = stop

@@ -273,8 +273,8 @@ def _instrument_check(
         digest_all=book_digest(books, cells, i, instrument),
         trades=Trades(
             count=trades,
-            first_id=counts["first_trade"] if trades else None,
-            last_id=counts["last_trade"] if trades else None,
+            first_id=counts["first_trade"] if trades and counts["first_trade"] >= 0 else None,
+            last_id=counts["last_trade"] if trades and counts["last_trade"] >= 0 else None,
             buy_qty=plain(instrument.size(counts["buy_lots"])),
             sell_qty=plain(instrument.size(counts["sell_lots"])),
             id_gaps=counts["trade_gaps"],

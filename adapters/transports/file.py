@@ -7,6 +7,7 @@ the file and, where there is one, the line.
 from __future__ import annotations
 
 import gzip
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from replay.errors import DataError
 BLOCK_BYTES = 524_288
 MAX_LINE_BYTES = 67_108_864
 GZIP_MAGIC = b"\x1f\x8b"
-BROKEN = cast(tuple[type[Exception], ...], (isal_zlib.error, zlib.error, gzip.BadGzipFile, OSError))
+BROKEN = cast(tuple[type[Exception], ...], (isal_zlib.error, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, OSError))
+Opener = Callable[[Path], IO[bytes]]
 open_gzip = cast(Callable[[Path, str], IO[bytes]], igzip.open)
 
 
@@ -65,17 +67,32 @@ def open_recording(path: Path) -> IO[bytes]:
     return raw
 
 
-def read_chunks(path: Path, block: int = BLOCK_BYTES) -> Iterator[Chunk]:
+def open_member(path: Path) -> IO[bytes]:
+    """A readable stream of the only file in a zip archive; DataError when it is not such an archive."""
+    try:
+        archive = zipfile.ZipFile(path)
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) != 1:
+            raise DataError(f"the archive holds {len(members)} files instead of one", str(path))
+        return archive.open(members[0])
+    except FileNotFoundError:
+        raise DataError("no such file", str(path)) from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        raise DataError(f"the zip archive is broken ({error})", str(path), hint="download it again") from error
+
+
+def read_chunks(path: Path, block: int = BLOCK_BYTES, opened: Opener = open_recording) -> Iterator[Chunk]:
     """The lines of a file, about `block` bytes at a time; memory is bounded by the block and the longest line."""
     line, tail = 1, b""
-    with open_recording(path) as stream:
+    what = "zip" if opened is open_member else "gzip"
+    with opened(path) as stream:
         while True:
             try:
                 data = stream.read(block)
             except EOFError:
-                raise DataError("the gzip data is truncated", str(path), line, "download it again") from None
+                raise DataError(f"the {what} data is truncated", str(path), line, "download it again") from None
             except BROKEN as error:
-                raise DataError(f"the gzip data is broken ({error})", str(path), line, "download it again") from error
+                raise DataError(f"the {what} data is broken ({error})", str(path), line, "download it again") from error
             if not data:
                 break
             end = data.rfind(b"\n") + 1

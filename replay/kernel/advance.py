@@ -145,9 +145,21 @@ def run_local(arena, s, until, n):
         kind = rows[row0 + at]["kind"]
         instrument = rows[row0 + at]["instrument"]
         if kind == BOOK:
-            code = local_book_row(arena, row0 + at, instrument, wanted)
-            if code == NEED_ROOM:
+            flags = rows[row0 + at]["flags"]
+            b = instrument * BOOKS_EACH + 1
+            if flags & CLEAR:
+                book_clear(st.books, st.cells, b)
+            side = rows[row0 + at]["side"]
+            if (
+                side != 0
+                and book_set(st.books, st.cells, b, side, rows[row0 + at]["price"], rows[row0 + at]["qty"]) < 0
+            ):
+                run[0]["out_room"] = ROOM_BOOK
+                run[0]["out_source"] = b
+                code = NEED_ROOM
                 break
+            if flags & LAST:
+                code = local_book_done(arena, row0 + at, instrument, wanted)
         else:
             code = local_row(arena, row0 + at, kind, instrument, wanted)
         at += 1
@@ -165,25 +177,16 @@ def run_local(arena, s, until, n):
 
 
 @kernel(entry=False)
-def local_book_row(arena, at, instrument, wanted):
-    """One level of the strategy's book."""
+def local_book_done(arena, at, instrument, wanted):
+    """The last level of a message has been set in the strategy's book."""
     st = open_state(arena)
     row = st.rows[at]
-    b = instrument * BOOKS_EACH + 1
-    if row["flags"] & CLEAR:
-        book_clear(st.books, st.cells, b)
-    if row["side"] != 0:
-        if book_set(st.books, st.cells, b, row["side"], row["price"], row["qty"]) < 0:
-            st.run[0]["out_room"] = ROOM_BOOK
-            st.run[0]["out_source"] = b
-            return NEED_ROOM
-    if row["flags"] & LAST:
-        inst = st.instruments[instrument]
-        inst["feed_us"] = row["ts"] - row["exch_ts"]
-        if row["flags"] & SNAPSHOT:
-            inst["local_valid"] = 1
-        if wanted & ON_BOOK:
-            return call(arena, at, ON_BOOK)
+    inst = st.instruments[instrument]
+    inst["feed_us"] = row["ts"] - row["exch_ts"]
+    if row["flags"] & SNAPSHOT:
+        inst["local_valid"] = 1
+    if wanted & ON_BOOK:
+        return call(arena, at, ON_BOOK)
     return GO_ON
 
 

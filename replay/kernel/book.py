@@ -278,17 +278,30 @@ def make_books(n: int, levels: int = 4096) -> tuple[np.ndarray, np.ndarray]:
 
     Untouched cells cost address space only, as long as the operating system hands out zeroed pages lazily.
     """
-    limit = 1 << max(4, (levels - 1).bit_length())
-    size = SPILL + 4 * limit
     books = np.zeros(n, dtype=BOOK)
-    cells = np.zeros(2 * n * size, dtype=np.int64)
-    for i in range(2 * n):
+    cells = np.zeros(2 * n * side_cells(levels), dtype=np.int64)
+    open_books(books, cells, levels)
+    return books, cells
+
+
+def side_cells(levels: int = 4096) -> int:
+    """Cells of one side with room for `levels`."""
+    return SPILL + 4 * _limit(levels)
+
+
+def _limit(levels: int) -> int:
+    return 1 << max(4, (levels - 1).bit_length())
+
+
+def open_books(books: np.ndarray, cells: np.ndarray, levels: int = 4096) -> None:
+    """Make zeroed `books` and `cells` (`2 * side_cells(levels)` each book) empty books; touches few of the cells."""
+    limit, size = _limit(levels), side_cells(levels)
+    for i in range(2 * len(books)):
         _open_side(cells[i * size : (i + 1) * size], limit, 0, 0)
-    books["bid_at"] = 2 * size * np.arange(n)
+    books["bid_at"] = 2 * size * np.arange(len(books))
     books["ask_at"] = books["bid_at"] + size
     books["bid_ticks"] = NO_BID
     books["ask_ticks"] = NO_ASK
-    return books, cells
 
 
 def best_shift(keys: np.ndarray) -> int:

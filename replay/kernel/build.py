@@ -21,7 +21,7 @@ import numba
 from numba.core import ir, types
 from numba.core.errors import NumbaError
 
-from replay.kernel.jit import _widen_calls
+from replay.kernel.jit import _widen_calls, user_kernel
 from replay.kernel.native import MARK, address_of
 from replay.kernel.seen import EVENTS, context_of
 from replay.kernel.strategy_type import StrategyType, field_of, self_reader
@@ -60,7 +60,7 @@ def build(name, layout, methods, constants, handlers, folder: Path) -> Built:
     """
     jitted = {}
     for method, function in methods.items():
-        jitted[method] = numba.njit(nogil=True, error_model="python", boundscheck=True)(function)
+        jitted[method] = user_kernel(function)
         _widen_calls(jitted[method])
     fields = {field: field_of(*layout.fields[field][:2]) for field in layout.names or ()}
     kind = StrategyType(name, fields, jitted, constants)

@@ -106,7 +106,7 @@ def bytes_at(typingctx, address, count):
     return ARENA_TYPE(types.int64, types.int64), codegen
 
 
-@kernel(entry=False, inline=True)
+@kernel(entry=False, inline=True, counted=True)
 def arena_of(handle):
     """The arena of a run, where it is now."""
     return bytes_at(peek(handle, ARENA), peek(handle, ARENA_BYTES))
@@ -116,7 +116,7 @@ def section_reader(name):
     """A kernel that gives section `name` of a run's arena as an array of records."""
     index, dtype = 2 * _INDEX[name], SECTIONS[name]
 
-    @kernel(entry=False, inline=True)
+    @kernel(entry=False, inline=True, counted=True)
     def records(handle):
         base = peek(handle, ARENA)
         return _section(arena_of(handle), peek(base, index), peek(base, index + 1), dtype)

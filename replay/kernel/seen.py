@@ -337,7 +337,7 @@ def _ctx_now(ctx):
     return lambda ctx: runs(ctx.handle_)[0]["now"]
 
 
-@kernel(entry=False)
+@kernel(entry=False, counted=True)
 def _known(handle, instrument):
     """The index of an instrument as int64; ConfigError when there is none."""
     if instrument < 0 or instrument >= runs(handle)[0]["instruments"]:
@@ -442,14 +442,14 @@ for _name in ("instruments", "index"):
 # --------------------------------------------------------------------------------------------------- ctx: requests
 
 
-@kernel(entry=False)
+@kernel(entry=False, counted=True)
 def _room(handle):
     """Let Python make room in the arena."""
     if call_python(peek(handle, GROW)) == 0:
         raise MemoryError("the engine could not grow")
 
 
-@kernel(entry=False)
+@kernel(entry=False, counted=True)
 def _submit(ctx, instrument, side, kind, tif, flags, lots, ticks, stop_ticks, trigger, trail, expire_us, tag):
     handle = ctx.handle_
     while True:
@@ -496,7 +496,7 @@ def _word(value, codes, at_run_time):
     return answer
 
 
-@kernel(entry=False)
+@kernel(entry=False, counted=True)
 def _tif_code(word):
     for k in range(len(TIF_NAMES)):
         if word == TIF_NAMES[k]:
@@ -504,7 +504,7 @@ def _tif_code(word):
     raise ConfigError("tif", word, "is not a time in force", "known: GTC, IOC, FOK, GTD")
 
 
-@kernel(entry=False)
+@kernel(entry=False, counted=True)
 def _trigger_code(word):
     for k in range(len(TRIGGER_NAMES)):
         if word == TRIGGER_NAMES[k]:
@@ -632,7 +632,7 @@ def _ctx_modify(ctx, order_id, lots, ticks, stop_ticks=0):
     return modify
 
 
-@kernel(entry=False)
+@kernel(entry=False, counted=True)
 def _plan(ctx, time_us, interval_us, tag):
     handle = ctx.handle_
     while call_at(peek(handle, AT_SET_TIMER), (arena_of(handle), ctx.strategy_, time_us, interval_us, tag)) != 0:

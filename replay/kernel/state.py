@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba.core import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from replay.events import EVENT
@@ -202,14 +203,12 @@ def _section(typingctx, arena, offset, count, dtype):
     return result(arena, types.int64, types.int64, dtype), codegen
 
 
-def section(arena, offset, count, dtype):
+def _section_plain(arena, offset, count, dtype):
     """`count` records of `dtype` that begin `offset` bytes into `arena`, as an array over the same memory."""
     return arena[offset : offset + count * dtype.itemsize].view(dtype)
 
 
-@overload(section)
-def _section_jitted(arena, offset, count, dtype):
-    return lambda arena, offset, count, dtype: _section(arena, offset, count, dtype)
+section = _section_plain if numba.config.DISABLE_JIT else _section
 
 
 INT64 = np.dtype("<i8")

@@ -151,7 +151,12 @@ def pop(count, room):
 
 @kernel(entry=False)
 def join_delta(count, ring, log, i, delta):
-    """A book stands at `delta`; ids must not step back (one that does is counted and not compared)."""
+    """A book stands at `delta`; ids must not step back (one that does is counted and not compared).
+
+    Without an id (−1) there is nothing to compare by.
+    """
+    if delta["u"] < 0:
+        return
     if delta["u"] < count["last_delta"]:
         count["out_of_order"] += 1
         return
@@ -175,6 +180,8 @@ def join_delta(count, ring, log, i, delta):
 @kernel(entry=False)
 def join_quote(count, ring, log, i, quote):
     """The venue quoted `quote`; ids must increase (one that does not is counted and not compared)."""
+    if quote["u"] < 0:
+        return
     if quote["u"] <= count["last_quote"]:
         count["out_of_order"] += 1
         return
@@ -232,10 +239,12 @@ def finish(checks):
 
 @kernel(entry=False)
 def check_trade(count, event):
-    """Add a trade to the sums and look at its id."""
+    """Add a trade to the sums and look at its id, where it has one (not −1)."""
     trade_id = event["seq"]
     if count["trades"] == 0:
         count["first_trade"] = trade_id
+    elif trade_id < 0:
+        trade_id = count["last_trade"]
     elif trade_id <= count["last_trade"]:
         count["trade_backsteps"] += 1
     elif trade_id != count["last_trade"] + 1:

@@ -13,7 +13,7 @@ import numpy as np
 from replay.errors import ConfigError, DataError
 from replay.instruments import Instrument
 from replay.quality import InstrumentQuality, QualityReport
-from replay.sources import BATCH_ROWS, message_batches
+from replay.sources import BATCH_ROWS, cut_batches
 from replay.store.catalog import Day, DayFile
 from replay.store.columns import Grid, mantissa
 from replay.store.hot import hot_copy
@@ -54,7 +54,7 @@ class StoreSource:
         if rows < 1:
             raise ConfigError("rows", rows, "must be at least 1")
         for events in prefetched(self._events()):
-            yield from message_batches(events, rows)
+            yield from cut_batches(events, rows)
 
     def _files(self, day: Day) -> list[DayFile]:
         return [day.files[channel] for channel in self.channels if channel in day.files]

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from replay import CompileError, ConfigError, ConstantLatency, Instrument, Replay, Strategy, StrategyError, Window
-from replay.compiler import plan
+from replay.compiler import kernel, plan
 from replay.context import Book, Context, Order, Timer, Trade
-from replay.kernel.jit import kernel
 from replay.testing import synthetic_events
 
 INSTRUMENTS = [Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001"))]

@@ -1,0 +1,93 @@
+"""Tardis CSV data sets (plain or gzip) as a source of events; see `adapters.datasets` for how files are joined."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters.datasets import DataFile, DataSetSource, Notes, check_options
+from adapters.decoders.csv_table import CsvReader, Names
+from adapters.decoders.tardis_csv import data_type_of
+from adapters.terms import IN_CONTRACTS, inferred
+from adapters.transports.file import first_line, read_chunks
+from replay.errors import DataError
+from replay.instruments import Instrument
+from replay.quality import QualityReport
+
+
+class TardisFile(DataFile):
+    """One file; DataError when its header is none of Tardis."""
+
+    def __init__(self, path: Path, declared: str) -> None:
+        try:
+            (header,) = csv.reader([first_line(path).decode("utf-8").strip()])
+        except (UnicodeDecodeError, csv.Error, ValueError):
+            raise DataError("this is not a Tardis CSV file: its first line is not text", str(path), 1) from None
+        self.data_type = data_type_of(path, header, declared)
+        super().__init__(path, self.data_type.name, self.data_type.channel)
+        try:
+            self.plan = self.data_type.layout.plan(header)
+        except DataError as error:
+            raise DataError(error.problem, str(path), 1, error.hint) from None
+
+    def rows(self, names: Names, notes: Notes) -> Iterator[np.ndarray]:
+        """ROWs, table by table."""
+        reader = CsvReader(self.plan, len(self.data_type.layout.lead), names)
+        header = 1
+        for chunk in read_chunks(self.path):
+            for count in reader.tables(chunk, header):
+                try:
+                    yield self.data_type.rows(reader, count, chunk.first_line + reader.lines[:count], notes)
+                except DataError as error:
+                    raise DataError(error.problem, *chunk.where(error.line), error.hint) from None
+            header = 0
+
+
+class TardisSource(DataSetSource):
+    """Tardis files; says where the size of a contract had to be assumed."""
+
+    def __init__(self, files: Sequence[TardisFile], given: Sequence[Instrument], policy: str) -> None:
+        super().__init__(files, inferred, given, policy)
+        self.assumed = [i.name for i in self.instruments if i.venue in IN_CONTRACTS and i not in given]
+
+    @property
+    def quality(self) -> QualityReport:
+        """Counts so far; final when the batches have ended."""
+        report = super().quality
+        for name in self.assumed:
+            report.ignored[f"size of a contract of {name}: taken as 1, pass instruments="] += 1
+        return report
+
+
+class TardisAdapter:
+    """Tardis CSV (see `replay.sources.Adapter`)."""
+
+    name = "tardis-csv"
+
+    def __repr__(self) -> str:
+        return "TardisAdapter()"
+
+    def open(
+        self,
+        paths: Sequence[Path],
+        *,
+        instruments: Sequence[Instrument] = (),
+        **options: Any,
+    ) -> TardisSource:
+        """Data sets as a source.
+
+        `instruments` gives known terms, by `venue:symbol`, or by symbol alone when all files are of one venue.
+        Options: `policy` "repair" (default), "count" or "raise" (see `replay.kernel.assemble`); `data_type` where
+        neither header nor name of a file tells it.  DataError for what cannot be read, ConfigError for wrong options.
+        """
+        check_options(self.name, paths, options, ("data_type", "policy", "drop_every", "drop_from"))
+        declared = options.get("data_type", "")
+        files = [TardisFile(Path(path), declared) for path in paths]
+        return TardisSource(files, instruments, options.get("policy", "repair"))
+
+
+CSV = TardisAdapter()
