@@ -54,7 +54,8 @@ def _moment(name: str, time: Time) -> int:
 class Replay:
     """Data and models of a replay.
 
-    `sources` are `Source` objects, or one EVENT array together with its `instruments`.  Handlers and `ctx` number the
+    `sources` are `Source` objects, the path of a store (`instruments` then chooses by name, all by default; see
+    `from_store`), or one EVENT array together with its `instruments`.  Handlers and `ctx` number the
     instruments in the order of `instruments`, then as the sources name them.  Models apply to every instrument;
     a dict `{"venue:symbol": model}` sets some of them, the others keep the default.  Times are µs.
 
@@ -73,9 +74,9 @@ class Replay:
 
     def __init__(
         self,
-        sources: Sequence[Source] | Source | np.ndarray,
+        sources: Sequence[Source] | Source | np.ndarray | str | Path,
         *,
-        instruments: Sequence[Instrument] = (),
+        instruments: Sequence[Instrument | str] = (),
         latency: PerInstrument[Latency] = ConstantLatency(),  # noqa: B008 (immutable)
         queue: PerInstrument[Queue] = RiskAverseQueue(),  # noqa: B008
         slippage: PerInstrument[Slippage] = NoSlippage(),  # noqa: B008
@@ -95,8 +96,13 @@ class Replay:
         batch_rows: int = BATCH_ROWS,
         progress: Progress | None = None,
     ) -> None:
+        names = [i if isinstance(i, str) else i.name for i in instruments]
+        if isinstance(sources, (str, Path)):
+            from replay.store import Store
+
+            sources = Store(sources).source(names)
         if isinstance(sources, np.ndarray):
-            sources = [ArraySource(sources, instruments)]
+            sources = [ArraySource(sources, [i for i in instruments if not isinstance(i, str)])]
         elif isinstance(sources, Source):
             sources = [sources]
         self.sources: tuple[Source, ...] = tuple(sources)
@@ -105,7 +111,7 @@ class Replay:
         for source in self.sources:
             if not isinstance(source, Source):
                 raise ConfigError("sources", source, "is not a Source", "use Replay.from_files for files")
-        self.instruments, self.maps = _unified(self.sources, [instrument.name for instrument in instruments])
+        self.instruments, self.maps = _unified(self.sources, names)
         self.models = models_for(
             self.instruments,
             {
@@ -147,6 +153,21 @@ class Replay:
             paths = [paths]
         source = find_adapter(adapter).open([Path(path) for path in paths], instruments=instruments)
         return cls([source], instruments=instruments, **settings)
+
+    @classmethod
+    def from_store(
+        cls, path: str | Path, *, instruments: Sequence[str] = (), start_us: int | None = None,
+        end_us: int | None = None, channels: Sequence[str] | None = None, hot: bool = False, **settings: Any,
+    ) -> Replay:  # fmt: skip
+        """A replay of a part of a store (see `replay.store.Store.source`).
+
+        Only rows with `ts` in [start_us, end_us) are read: a book is valid after the first snapshot there.  With the
+        setting `start`, a later time, they rebuild the books first.
+        """
+        from replay.store import Store
+
+        source = Store(path).source(instruments, start_us, end_us, channels, hot=hot)
+        return cls([source], instruments=list(instruments), **settings)
 
     def settings(self, models: Models) -> dict[str, Any]:
         """Models and numbers as text, for results."""

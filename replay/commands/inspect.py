@@ -1,0 +1,75 @@
+"""`replay inspect`: coverage, rates, gaps, digests and sizes of a store, or everything about one file of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replay.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from replay.commands import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Describe the command to argparse."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="show coverage, gaps and rates of a store, or the footer of a file",
+        description="Show each day of each instrument: from when to when, rows a second of each channel, gaps, size "
+        "and digest; for one file of a store what its footer says.",
+    )
+    parser.add_argument("path", type=Path, metavar="STORE|FILE", help="folder of a store, or one of its files")
+    parser.add_argument("--instrument", default="", metavar="VENUE:SYMBOL", help="only this one")
+    parser.add_argument("--check", action="store_true", help="read all events and compare them with the digests")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show.  Raises ConfigError for what is no store, DataError for a damaged file."""
+    return _file(arguments) if arguments.path.is_file() else _store(arguments)
+
+
+def _file(arguments: argparse.Namespace) -> int:
+    from replay.store.catalog import DayFile
+    from replay.store.check import check_file
+    from replay.store.footer import read_footer
+    from replay.store.report import file_facts, file_lines
+
+    path: Path = arguments.path
+    file = DayFile(path, path.stat().st_size, read_footer(path))
+    if arguments.check:
+        check_file(file)
+    print(json.dumps(file_facts(file), indent=2) if arguments.json else "\n".join(file_lines(file)))
+    return 0
+
+
+def _store(arguments: argparse.Namespace) -> int:
+    from replay.store import Store
+    from replay.store.report import day_lines, gap_lines, store_facts
+
+    store = Store(arguments.path)
+    if arguments.instrument and arguments.instrument not in store.names():
+        raise ConfigError(
+            "--instrument",
+            arguments.instrument,
+            "is not in the store",
+            did_you_mean(arguments.instrument, store.names()),
+        )
+    if arguments.check:
+        store.check()
+    facts = store_facts(store, arguments.instrument)
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for name, days in facts["instruments"].items():
+            print("\n".join(day_lines(name, days)))
+            for day in store.days(name):
+                print("\n".join(gap_lines(day)), end="\n" if day.quality.gaps else "")
+    for problem in facts["problems"]:
+        print(f"replay: {problem}", file=sys.stderr)
+    return 2 if facts["problems"] else 0
