@@ -25,7 +25,7 @@ from replay.events import BOOK, BUY, CLEAR, GAP, LAST, SELL, TRADE, empty_events
 from replay.instruments import Instrument
 from replay.sources import find_adapter
 from replay.testing import LISTINGS, SyntheticMarket
-from replay.units import US_PER_MS, US_PER_S
+from replay.units import US_PER_MS, US_PER_S, plain
 
 VENUE = "binance-usdm"
 SYMBOL = "BTCUSDT"
@@ -51,7 +51,10 @@ class Tape:
     def save(self, path: Path) -> Path:
         """Write `path`.npy and `path`.json; returns `path`."""
         np.save(path.with_suffix(".npy"), self.events)
-        terms = [{key: str(value) for key, value in asdict(i).items()} for i in self.instruments]
+        terms = [
+            {key: plain(value) if isinstance(value, Decimal) else value for key, value in asdict(i).items()}
+            for i in self.instruments
+        ]
         path.with_suffix(".json").write_text(json.dumps({"name": self.name, "instruments": terms}))
         return path
 
@@ -59,7 +62,7 @@ class Tape:
     def load(cls, path: Path) -> Tape:
         """What `save` wrote."""
         head = json.loads(path.with_suffix(".json").read_text())
-        numbers = ("tick", "lot", "multiplier")
+        numbers = ("tick", "lot", "multiplier", "strike")
         instruments = [
             Instrument(**{key: Decimal(text) if key in numbers else text for key, text in terms.items()})
             for terms in head["instruments"]

@@ -179,7 +179,7 @@ class FakeContext:
         order_id = sum(request.kind == "new" for request in self.sent) + 1
         self.sent.append(Request("new", order_id, instrument, side, lots, ticks, terms))
         record = {
-            "id": order_id, "instrument": instrument, "side": side, "l_ticks": ticks or 0, "l_lots": lots,
+            "number": order_id, "instrument": instrument, "side": side, "l_ticks": ticks or 0, "l_lots": lots,
             "l_leaves": lots, "l_filled": 0, "status": codes.LIVE, "pending": 0, "reason": 0,
             "tag": terms.get("tag", 0),
         }  # fmt: skip

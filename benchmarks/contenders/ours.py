@@ -16,7 +16,7 @@ from replay.sources import ArraySource
 from replay.strategy import Strategy
 from replay.units import US_PER_DAY, US_PER_MS
 
-MODE = "interpreted"
+MODE = "compiled"
 """How strategies run unless a setting says so."""
 
 NEVER_US = 1_000 * US_PER_DAY
@@ -154,7 +154,7 @@ class Played:
 
     def go(self) -> None:
         """Run; what a user calls, results included."""
-        self.results = self.replay.run_many(self.strategies)
+        self.results = self.replay.run(self.strategies, mode=self.mode)
 
     def answer(self) -> dict[str, Any]:
         """Rows read, and how many strategies ran."""
