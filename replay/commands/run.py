@@ -28,6 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--data", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, plain or gzip")
     parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote them: binance-usdm, …")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
+    parser.add_argument("--mode", default="auto", metavar="MODE", help="interpreted, compiled or auto (default auto)")
     add_model_arguments(parser)
     parser.add_argument("--start", metavar="TIME", help="µs or ISO with zone, 2024-08-08T23:54:15Z (default: all)")
     parser.add_argument("--end", metavar="TIME", help="likewise: nothing received later is replayed")
@@ -155,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
         line.show("reading …")
         replay = Replay.from_files(arguments.data, adapter=arguments.adapter, progress=progress_to(line), **settings)
         say_when_compiling()
-        result = replay.run(strategy)
+        result = replay.run(strategy, mode=arguments.mode)
     if arguments.json:
         print(result.to_json())
     else:
