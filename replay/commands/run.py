@@ -131,14 +131,6 @@ def load_strategy(name: str, parameters: list[str]) -> Strategy:
     return strategy
 
 
-def say_when_compiling() -> None:
-    """Tell a person why nothing happens for a minute, the first time."""
-    from replay.kernel.jit import is_compiled
-
-    if not is_compiled("advance"):
-        print("compiling the engine, once for this installation: about a minute …", file=sys.stderr, flush=True)
-
-
 def progress_to(line: ProgressLine) -> Progress:
     """Show rows, simulated time and fills on the line."""
     from replay.units import iso_from_us
@@ -155,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ProgressLine(sys.stderr) as line:
         line.show("reading …")
         replay = Replay.from_files(arguments.data, adapter=arguments.adapter, progress=progress_to(line), **settings)
-        say_when_compiling()
+        line.clear()
         result = replay.run(strategy, mode=arguments.mode)
     if arguments.json:
         print(result.to_json())
