@@ -156,7 +156,12 @@ class _Writer:
     def event(self, name: str) -> str:
         """Reads of the event itself."""
         traded = ("self.prices.push(e.price)", "self.total += e.size * e.side", "self.steps.push(e.ticks)")
-        own = ("self.last = e.id", "self.flag = e.status == 'live' or e.reason == ''", "self.total += e.filled", "self.count += e.tag")
+        own = (
+            "self.last = e.id",
+            "self.flag = e.status == 'live' or e.reason == ''",
+            "self.total += e.filled",
+            "self.count += e.tag",
+        )
         return self.one(*{
             "book": ("self.total += e.ask_lots - e.bid_lots", "self.steps.push(e.spread_ticks)"),
             "quote": ("self.total += e.ask - e.bid", "self.prices.push(e.bid)", "self.steps.push(e.seq)"),
