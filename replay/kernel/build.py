@@ -186,8 +186,8 @@ def _check_call(call, notes) -> str:
         name = key.__name__
     else:
         return ""
-    if isinstance(key, np.ufunc) and name in UFUNCS:
-        return f"NumPy's {name} has other last digits than compiled code; use {UFUNCS[name]}, number by number"
+    if isinstance(key, np.ufunc):
+        return _own_digits(key)
     if name in OTHERWISE:
         return f"NumPy's {name} has other last digits than compiled code; use {OTHERWISE[name]}"
     if name in REORDERED and any(isinstance(a, types.Array) and _has_floats(a) for a in arguments):
@@ -195,6 +195,25 @@ def _check_call(call, notes) -> str:
             f"NumPy's {name} of floats adds in an order of its own, so the last digits would differ; "
             "use a Window or a loop"
         )
+    return ""
+
+
+def _own_digits(ufunc) -> str:
+    name = ufunc.__name__
+    if name not in UFUNCS:
+        return ""
+    return f"NumPy's {name} has other last digits than compiled code; use {UFUNCS[name]}, number by number"
+
+
+def _check_arrays(expression, notes) -> str:
+    """Several operations on arrays that Numba has made one loop of: nested (function, arguments)."""
+    waiting = [expression.expr]
+    while waiting:
+        function, arguments = waiting.pop()
+        problem = _own_digits(function) if isinstance(function, np.ufunc) else ""
+        if problem:
+            return problem
+        waiting += [argument for argument in arguments if isinstance(argument, tuple)]
     return ""
 
 
@@ -225,7 +244,7 @@ def _check_binary(expression, notes) -> str:
 
 _CHECKS = {
     "call": _check_call, "getiter": _check_loop, "unary": _check_unary, "binop": _check_binary,
-    "inplace_binop": _check_binary,
+    "inplace_binop": _check_binary, "arrayexpr": _check_arrays,
 }  # fmt: skip
 """What to look at by kind of expression."""
 
