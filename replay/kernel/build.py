@@ -15,6 +15,7 @@ import operator
 import random
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -81,8 +82,28 @@ def build(name, layout, methods, constants, handlers, folder: Path) -> Built:
     """Compile the `handlers` of a strategy, or load them from `folder`.
 
     `name` names class and version, `layout` is the NumPy type of its state, `methods` name to function, `constants`
-    name to value.  Raises BuildError.
+    name to value.  The folder appears when all is compiled and nothing is refused; a process that is killed leaves one
+    with a longer name behind, which nobody reads.  Raises BuildError.
     """
+    parts = name, layout, methods, constants, handlers
+    if folder.is_dir():
+        return _built(*parts, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    aside.chmod(0o755)
+    try:
+        built = _built(*parts, aside)
+        if not folder.is_dir():
+            aside.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # unless another process was first
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return built
+
+
+def _built(name, layout, methods, constants, handlers, folder: Path) -> Built:
     jitted = {}
     for method, function in methods.items():
         options = {"nogil": True, "error_model": "python", "boundscheck": True, "pipeline_class": HandlerCompiler}
