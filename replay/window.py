@@ -67,9 +67,10 @@ class Window:
         return self._data[np.arange(self.count - n, self.count) % len(self._data)]
 
     def sum(self) -> Any:
-        """Sum, oldest first."""
+        """Sum from 0 on, oldest first."""
         values = self._ordered()
-        return np.add.accumulate(values)[-1].item() if len(values) else self._data.dtype.type(0).item()
+        zero = self._data.dtype.type(0).item()
+        return zero + np.add.accumulate(values)[-1].item() if len(values) else zero
 
     def mean(self) -> float:
         """Arithmetic mean."""

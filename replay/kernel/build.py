@@ -15,6 +15,7 @@ import operator
 import random
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -81,8 +82,28 @@ def build(name, layout, methods, constants, handlers, folder: Path) -> Built:
     """Compile the `handlers` of a strategy, or load them from `folder`.
 
     `name` names class and version, `layout` is the NumPy type of its state, `methods` name to function, `constants`
-    name to value.  Raises BuildError.
+    name to value.  The folder appears when all is compiled and nothing is refused; a process that is killed leaves one
+    with a longer name behind, which nobody reads.  Raises BuildError.
     """
+    parts = name, layout, methods, constants, handlers
+    if folder.is_dir():
+        return _built(*parts, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    aside.chmod(0o755)
+    try:
+        built = _built(*parts, aside)
+        if not folder.is_dir():
+            aside.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # unless another process was first
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return built
+
+
+def _built(name, layout, methods, constants, handlers, folder: Path) -> Built:
     jitted = {}
     for method, function in methods.items():
         options = {"nogil": True, "error_model": "python", "boundscheck": True, "pipeline_class": HandlerCompiler}
@@ -186,8 +207,8 @@ def _check_call(call, notes) -> str:
         name = key.__name__
     else:
         return ""
-    if isinstance(key, np.ufunc) and name in UFUNCS:
-        return f"NumPy's {name} has other last digits than compiled code; use {UFUNCS[name]}, number by number"
+    if isinstance(key, np.ufunc):
+        return _own_digits(key)
     if name in OTHERWISE:
         return f"NumPy's {name} has other last digits than compiled code; use {OTHERWISE[name]}"
     if name in REORDERED and any(isinstance(a, types.Array) and _has_floats(a) for a in arguments):
@@ -195,6 +216,25 @@ def _check_call(call, notes) -> str:
             f"NumPy's {name} of floats adds in an order of its own, so the last digits would differ; "
             "use a Window or a loop"
         )
+    return ""
+
+
+def _own_digits(ufunc) -> str:
+    name = ufunc.__name__
+    if name not in UFUNCS:
+        return ""
+    return f"NumPy's {name} has other last digits than compiled code; use {UFUNCS[name]}, number by number"
+
+
+def _check_arrays(expression, notes) -> str:
+    """Several operations on arrays that Numba has made one loop of: nested (function, arguments)."""
+    waiting = [expression.expr]
+    while waiting:
+        function, arguments = waiting.pop()
+        problem = _own_digits(function) if isinstance(function, np.ufunc) else ""
+        if problem:
+            return problem
+        waiting += [argument for argument in arguments if isinstance(argument, tuple)]
     return ""
 
 
@@ -225,7 +265,7 @@ def _check_binary(expression, notes) -> str:
 
 _CHECKS = {
     "call": _check_call, "getiter": _check_loop, "unary": _check_unary, "binop": _check_binary,
-    "inplace_binop": _check_binary,
+    "inplace_binop": _check_binary, "arrayexpr": _check_arrays,
 }  # fmt: skip
 """What to look at by kind of expression."""
 
