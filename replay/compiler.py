@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin, get_type_h
 
 import numpy as np
 
-from replay.errors import CompileError, ConfigError
+from replay.errors import CompileError
 from replay.strategy import HANDLERS, Strategy
 from replay.window import Window
 
@@ -292,7 +292,7 @@ def compile_strategy(strategy: Strategy) -> tuple[Plan, Any]:
 
     cls = type(strategy)
     if not jit_is_on():
-        raise ConfigError("mode", "compiled", "needs the compiler, which NUMBA_DISABLE_JIT switches off")
+        raise CompileError(cls.__name__, "", "NUMBA_DISABLE_JIT switches the compiler off; unset it", 0)
     made = plan(strategy)
     if made.digest in _built:
         return made, _built[made.digest]

@@ -18,7 +18,7 @@ import pytest
 from replay import CompileError, ConfigError, ConstantLatency, Instrument, Replay, Strategy, StrategyError, Window
 from replay.compiler import kernel, plan
 from replay.context import Book, Context, Order, Timer, Trade
-from replay.kernel.jit import CACHE_DIR
+from replay.kernel.jit import CACHE_DIR, jit_is_on
 from replay.testing import synthetic_events
 
 INSTRUMENTS = [Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001"))]
@@ -34,7 +34,9 @@ def triple(x: int) -> int:
 
 @pytest.fixture(scope="module")
 def events() -> np.ndarray:
-    """A small market."""
+    """A small market; every test that compiles takes it."""
+    if not jit_is_on():
+        pytest.skip("compiled strategies need the compiler (NUMBA_DISABLE_JIT)")
     return synthetic_events(INSTRUMENTS, seed=3, messages=2_000)
 
 
@@ -452,6 +454,8 @@ print(Replay(synthetic_events(instruments, seed=3, messages=500), instruments=in
 @pytest.fixture
 def without_strategies(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A cache with the engine in it (linked from the usual one) and no strategy: its folder, the environment for it."""
+    if not jit_is_on():
+        pytest.skip("there is no cache without the compiler (NUMBA_DISABLE_JIT)")
     home = tmp_path / "kernels" / CACHE_DIR.name
     home.mkdir(parents=True)
     for path in CACHE_DIR.iterdir():
@@ -489,3 +493,21 @@ def test_a_strategy_killed_while_compiling_compiles_again(without_strategies: tu
     output, errors = again.communicate(timeout=300)
     assert again.returncode == 0 and output, errors
     assert [p for p in (home / "strategies").iterdir() if "-" not in p.name]
+
+
+AUTO = """
+from tests.unit.test_compiler import INSTRUMENTS, Divides
+from replay import Replay
+from replay.events import empty_events
+for mode in ("auto", "compiled"):
+    print(Replay(empty_events(0), instruments=INSTRUMENTS).run(Divides(), mode=mode).mode_reason)
+"""
+
+
+def test_without_a_compiler_auto_goes_on_and_compiled_says_why() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AUTO], capture_output=True, text=True, env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        cwd=Path(__file__).parents[2], check=False,
+    )  # fmt: skip
+    assert "NUMBA_DISABLE_JIT switches the compiler off" in done.stdout
+    assert done.returncode == 1 and "CompileError: Divides: NUMBA_DISABLE_JIT switches" in done.stderr, done.stderr
