@@ -1,6 +1,7 @@
 """What a run leaves behind: fills, orders, equity, money, quality, and digests that say whether two runs are the same.
 
-Tables are structured numpy arrays with integer prices and sizes (`FILL`, `LOG`, `EQUITY` of `replay.kernel.state`).
+Tables are structured numpy arrays with integer prices and sizes (`FILL`, `LOG`, `EQUITY`, `MARKOUT` of
+`replay.kernel.state`).
 `digest` is a SHA-256 over all of them and the user's recorded values: equal digests mean equal runs, bit for bit.
 Money is in the settlement currency of each instrument; nothing is converted between currencies.
 """
@@ -82,6 +83,7 @@ class Result:
     fills: np.ndarray
     orders: np.ndarray
     equity: np.ndarray
+    markouts: np.ndarray
     records: dict[str, np.ndarray]
     quality: QualityReport
     refusals: dict[str, int]
@@ -116,6 +118,7 @@ class Result:
             fills=fills,
             orders=tables["log"],
             equity=tables["equity"],
+            markouts=tables["markouts"],
             records={
                 session.names[number]: records[["ts", "value"]][records["name"] == number].astype(SERIES)
                 for number in dict.fromkeys(records["name"].tolist())
@@ -139,9 +142,9 @@ class Result:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over fills, orders, equity and recorded values."""
+        """SHA-256 over fills, orders, equity, markouts and recorded values."""
         state = hashlib.sha256()
-        for table in (self.fills, self.orders, self.equity):
+        for table in (self.fills, self.orders, self.equity, self.markouts):
             state.update(np.ascontiguousarray(table).tobytes())
         for name in sorted(self.records):
             state.update(name.encode() + b"\0" + self.records[name].tobytes())

@@ -40,7 +40,7 @@ from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
 from replay.kernel.requests import REASON_WORDS, set_timer
-from replay.kernel.state import EQUITY, EVENT, FILL, LOG, RECORD, Arena, record_number
+from replay.kernel.state import EQUITY, EVENT, FILL, LOG, MARKOUT, RECORD, Arena, record_number
 from replay.models import (
     fee_currency,
     fee_unit,
@@ -121,8 +121,8 @@ class Session:
         self.instruments = replay.instruments
         self.models = [models_under(self.instruments, replay.models, s._models) for s in strategies]
         self._grids = [_Grid(instrument) for instrument in self.instruments]
-        self._fills, self._log, self._equity, self._records = (
-            [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD)
+        self._fills, self._log, self._equity, self._records, self._markouts = (
+            [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD, MARKOUT)
         )
         self._rows_read = 0
         self._started = self._over = False
@@ -164,6 +164,7 @@ class Session:
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
             "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
+            "markouts": 8192,
         }  # fmt: skip
         arena = Arena(counts)
         open_books(arena["books"], arena["cells"])
@@ -198,7 +199,7 @@ class Session:
                 write_margin(slot, models["margin"][i])
         run = arena["run"][0]
         run["sources"], run["instruments"], run["strategies"] = n_sources, n_i, n_s
-        run["sample_us"], run["end_us"], run["currencies"] = replay.sample_us, INT64_MAX - 1, len(self.currencies)
+        run["end_us"], run["currencies"] = INT64_MAX - 1, len(self.currencies)
         run["margin_used"] = int(any(m is not None for models in self.models for m in models["margin"]))
         run["wanted"] = sum(
             bit for handler, bit in _HANDLER_BITS.items() if any(s.overrides(handler) for s in self.strategies)
@@ -251,7 +252,7 @@ class Session:
         wanted = max(items, 2 * (used + need))
         arena.resize(
             items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
-            records=max(len(arena["records"]), 4096),
+            records=max(len(arena["records"]), 4096), markouts=max(len(arena["markouts"]), need),
             equity=max(len(arena["equity"]), 2 * len(self.currencies) * (need + len(self.strategies))),
         )  # fmt: skip
         agenda_extend(arena["run"], arena["items"], items)
@@ -366,6 +367,7 @@ class Session:
     def _tables(self) -> tuple[tuple[str, list[list[np.ndarray]]], ...]:
         return (
             ("fills", self._fills), ("log", self._log), ("equity", self._equity), ("records", self._records),
+            ("markouts", self._markouts),
         )  # fmt: skip
 
     def _room(self) -> None:
@@ -409,11 +411,11 @@ class Session:
             self._skip_to(self.replay.start_us)
             arena = self.arena
             run = arena["run"][0]
-        run["warm_until"] = run["now"] + self.replay.warm_up_us
+        run["warm_until"], run["sample_us"] = run["now"] + self.replay.warm_up_us, self.replay.sample_us
         self.first_us = int(run["now"])
         first = -(-self.first_us // self.replay.sample_us) * self.replay.sample_us
         item = agenda_push(arena["run"], arena["heap"], arena["items"], first, PHASE_TIMER)
-        arena["items"][item]["kind"] = codes.DO_SAMPLE
+        arena["items"][item]["kind"], arena["items"][item]["interval"] = codes.DO_SAMPLE, self.replay.sample_us
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:
