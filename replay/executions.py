@@ -31,7 +31,7 @@ from replay.kernel.answers import MARKOUT_US
 from replay.positions import unit_of, worth
 
 if TYPE_CHECKING:
-    from replay.results import InstrumentResult
+    from replay.outcome import InstrumentResult
 
 BPS = 1e4
 
@@ -166,7 +166,7 @@ def weighed(
 
 
 def slippage_bps_of(of: _Weighed) -> float | None:
-    """What taking fills paid above the mid (sold below it) in basis points, half the spread included; None: no fills."""
+    """What taking fills paid above the mid (sold below it) in basis points, half the spread included (None: none)."""
     taken = ~of.maker
     value = float(of.value[taken].sum())
     return BPS * float((of.price - of.mids[0])[taken].sum()) / value if value else None
@@ -211,9 +211,11 @@ def inventory_of(
 ) -> Inventory:  # fmt: skip
     """What was held of instrument `i`, a step at each fill and at an option's settlement."""
     mine = fills[fills["instrument"] == i]
-    ts = np.concatenate([[first_us], mine["exch_ts"], [instrument.expiry_us] if part.expired else [], [last_us]])
-    held = np.cumsum(np.concatenate([[0], mine["side"] * mine["lots"], [-part.expired] if part.expired else []]))
-    spans = np.diff(ts).astype(np.float64)
+    ts, moved = mine["exch_ts"], mine["side"] * mine["lots"]
+    if part.expired:
+        ts, moved = np.append(ts, instrument.expiry_us), np.append(moved, -part.expired)
+    held = np.cumsum(np.concatenate([[0], moved]))
+    spans = np.diff(np.concatenate([[first_us], ts, [last_us]])).astype(np.float64)
     size = held * float(instrument.lot)
     total = float(spans.sum())
     if total <= 0.0:

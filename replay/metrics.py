@@ -110,7 +110,8 @@ def _plain(value: Any) -> Any:
 def capital_of(result: Result, deposit: float | None) -> float | None:
     """`deposit`, else that of the run; None when there is none.  ConfigError unless positive."""
     if deposit is None:
-        return float(result.settings.get("deposit", 0.0)) or None
+        given = float(result.settings["deposit"])
+        return given if given > 0.0 else None
     if not 0.0 < deposit < float("inf"):
         raise ConfigError("deposit", deposit, "must be a positive amount of money")
     return float(deposit)
@@ -123,7 +124,8 @@ def metrics_of(result: Result, currency: str, deposit: float | None = None) -> M
     chosen = [i for i, part in enumerate(parts) if part.currency == currency]
     mine = [parts[i] for i in chosen]
     fills = result.fills[np.isin(result.fills["instrument"], chosen)]
-    positions = result.positions[np.isin(result.positions["instrument"], chosen)]
+    positions = result.positions
+    positions = positions[np.isin(positions["instrument"], chosen)]
     less_fees = np.array([part.fee_currency == currency for part in parts], bool)[positions["instrument"]]
     curve = result.curve(currency)
     risk, drawdown, annualised = curve.risk(capital), curve.drawdown(capital), curve.annualised(capital)

@@ -16,7 +16,7 @@ import numpy as np
 from replay.instruments import Instrument
 
 if TYPE_CHECKING:
-    from replay.results import InstrumentResult
+    from replay.outcome import InstrumentResult
 
 POSITION = np.dtype(
     [
@@ -93,7 +93,8 @@ def _of_instrument(fills: np.ndarray, i: int, part: InstrumentResult, instrument
     tick = float(instrument.tick)
     final = part.mark / tick
     if part.expired:
-        final = max(0.0, (part.settled_at - float(instrument.strike)) * (1 if instrument.right == "call" else -1)) / tick
+        over = part.settled_at - float(instrument.strike)
+        final = max(0.0, over if instrument.right == "call" else -over) / tick
         out["closed_us"][-1], out["exit"][-1] = instrument.expiry_us, final * tick
     if instrument.payoff == "inverse":
         gained = np.add.reduceat(signed / ticks, starts) - (left / final if final else 0.0 * left)

@@ -410,7 +410,7 @@ def do_timer(arena, index):
 
 @kernel(entry=False)
 def do_sample(arena, index):
-    """Equity of every strategy: again after `interval` (the fixed grid), or once (0: a book became invalid or valid)."""
+    """Equity of every strategy; again after `interval` (the fixed grid), 0: once (a book became invalid or valid)."""
     st = open_state(arena)
     run = st.run
     interval = st.items[index]["interval"]
