@@ -122,7 +122,7 @@ class Curve:
     def path(self, capital: float = 0.0) -> np.ndarray:
         """`capital` plus the P&L of clean changes alone, at every point."""
         blind = np.where(self.clean, 0.0, np.diff(self.value))
-        return capital + self.value - np.concatenate([[0.0], np.cumsum(blind)])
+        return np.asarray(capital + self.value - np.concatenate([[0.0], np.cumsum(blind)]))
 
     def steps(self, capital: float | None) -> tuple[np.ndarray, int]:
         """Returns (changes in money without capital) over the clean steps of the grid, and how many steps there are."""

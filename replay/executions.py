@@ -129,7 +129,7 @@ def _spread(fills: np.ndarray, mid2: np.ndarray, instrument: Instrument) -> Frac
         gained = signed * (worth(instrument, mid2 / 2) - worth(instrument, ticks))
         return Fraction(math.fsum(gained.tolist()) * unit_of(instrument))
     halves = sum(map(mul, signed.tolist(), (mid2 - 2 * ticks).tolist()))
-    return halves * Fraction(instrument.tick * instrument.lot * instrument.multiplier) / 2
+    return Fraction(instrument.tick * instrument.lot * instrument.multiplier) * Fraction(halves, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,13 +96,14 @@ def load(folder: Path) -> Result:
     if found != FORMAT:
         raise DataError(f"is of format {found}, this version reads {FORMAT}", fspath(path), hint="run it again")
     try:
+        kept: dict[str, Any] = {name: facts[name] for name in _AS_THEY_ARE}
+        kept |= {name: _rows(_read(folder, name), kind) for name, kind in _RAW.items()}
         result = Result(
             instruments=tuple(_instrument(terms) for terms in facts["terms"]),
             summary_by_instrument=tuple(InstrumentResult(**part) for part in facts["instruments"].values()),
             quality=QualityReport.from_dict(facts["quality"]),
             records=_records(_read(folder, "records")),
-            **{name: _rows(_read(folder, name), kind) for name, kind in _RAW.items()},
-            **{name: facts[name] for name in _AS_THEY_ARE},
+            **kept,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"is not whole: {error}", fspath(path), hint="run it again") from error
@@ -113,7 +114,8 @@ def load(folder: Path) -> Result:
 
 def _instrument(terms: dict[str, Any]) -> Instrument:
     decimals = {field.name for field in fields(Instrument) if field.type == "Decimal"}
-    return Instrument(**{name: Decimal(value) if name in decimals else value for name, value in terms.items()})
+    exact: dict[str, Any] = {name: Decimal(value) if name in decimals else value for name, value in terms.items()}
+    return Instrument(**exact)
 
 
 def _read(folder: Path, name: str) -> pa.Table:

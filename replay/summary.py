@@ -6,6 +6,7 @@ from fractions import Fraction
 from html import escape
 from typing import TYPE_CHECKING
 
+from replay.curve import MIN_ANNUALISED_US
 from replay.metrics import Metrics
 from replay.units import US_PER_S, iso_from_us
 
@@ -61,8 +62,9 @@ def headline(metrics: Metrics) -> list[str]:
     risk = [f"return {metrics.total_return:+.4%}"] if metrics.total_return is not None else []
     if metrics.annualised_return is not None:
         risk.append(f"{metrics.annualised_return:+.2%} a year")
-    risk += [f"{name} {value:.2f}" for name, value in (("Sharpe", metrics.sharpe), ("Sortino", metrics.sortino))
-             if value is not None]  # fmt: skip
+    if metrics.length_us >= MIN_ANNUALISED_US:  # a yearly ratio of minutes is no headline
+        ratios = (("Sharpe", metrics.sharpe), ("Sortino", metrics.sortino), ("Calmar", metrics.calmar))
+        risk += [f"{name} {value:.2f}" for name, value in ratios if value is not None]
     if metrics.drawdown is not None:
         fall, after_s = metrics.drawdown, metrics.drawdown.duration_us / US_PER_S
         share = "" if fall.fraction is None else f" ({fall.fraction:.4%})"
