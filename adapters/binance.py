@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from adapters.transports.file import Chunk, join_lines
 from replay.errors import ConfigError, DataError
 from replay.instruments import Instrument
 from replay.quality import QualityReport
-from replay.sources import BATCH_ROWS
+from replay.sources import BATCH_ROWS, file_digests
 
 
 class BinanceSource:
@@ -56,6 +57,14 @@ class BinanceSource:
         report = self.sequencer.quality
         report.ignored.update(self.reader.ignored)
         return report
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return file_digests(path for recording in self.survey.recordings for path in recording.paths)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file, read once."""
+        return self._digests
 
     def chunks(self) -> Iterator[Chunk]:
         """All lines in order of receipt."""

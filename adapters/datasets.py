@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from replay.instruments import Instrument
 from replay.kernel import outline as kernel
 from replay.kernel.survey import NO_LAG
 from replay.quality import QualityReport
-from replay.sources import BATCH_ROWS
+from replay.sources import BATCH_ROWS, file_digests
 
 RANKS = ("trades", "liquidations", "marks", "book", "quotes", "mixed")
 """Channels, in the order in which they are merged at equal times."""
@@ -149,6 +150,14 @@ class DataSetSource:
         offset_us = max(0, -least) if least < NO_LAG else 0
         horizon_us = 0 if longest == -NO_LAG else max(0, longest + offset_us)
         return offset_us, min(horizon_us, MAX_HORIZON_US)
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return file_digests(file.path for file in self.files)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file, read once."""
+        return self._digests
 
     def where(self, line: int) -> tuple[str, int]:
         """File and line of the `line` of a ROW."""

@@ -41,6 +41,7 @@ def make_arena(session: Session, wanted: int) -> Arena:
         "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
         "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
         "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
+        "markouts": 8192,
     }  # fmt: skip
     arena = Arena(counts)
     open_books(arena["books"], arena["cells"])
@@ -63,7 +64,7 @@ def make_arena(session: Session, wanted: int) -> Arena:
             write_margin(slot, models["margin"][i])
     run = arena["run"][0]
     run["sources"], run["instruments"], run["strategies"] = n_sources, n_i, n_s
-    run["sample_us"], run["end_us"], run["currencies"] = replay.sample_us, INT64_MAX - 1, len(session.currencies)
+    run["end_us"], run["currencies"] = INT64_MAX - 1, len(session.currencies)
     run["margin_used"] = int(any(m is not None for models in session.models for m in models["margin"]))
     run["wanted"] = wanted
     for s, source in enumerate(replay.sources):
@@ -121,7 +122,7 @@ def enlarge_pools(arena: Arena) -> None:
     strategies, currencies = int(run["strategies"]), int(run["currencies"])
     arena.resize(
         items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
-        records=max(len(arena["records"]), 4096),
+        records=max(len(arena["records"]), 4096), markouts=max(len(arena["markouts"]), need),
         equity=max(len(arena["equity"]), 2 * currencies * (need + strategies)),
     )  # fmt: skip
     agenda_extend(arena["run"], arena["items"], items)

@@ -115,6 +115,16 @@ class QualityReport:
         values["ignored"] = dict(self.ignored)
         return values
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> QualityReport:
+        """The report of which `as_dict` made `values`.  TypeError, KeyError for anything else."""
+        counts = {
+            name: InstrumentQuality(**{**own, "anomalies": Counter(own["anomalies"])})
+            for name, own in values["instruments"].items()
+        }
+        gaps, ignored = [Gap(**gap) for gap in values["gaps"]], Counter(values["ignored"])
+        return cls(**{**values, "instruments": counts, "gaps": gaps, "ignored": ignored})
+
     def lines(self) -> list[str]:
         """The report as lines for a terminal."""
         out = [f"clock offset {self.clock_offset_us / US_PER_MS:+.3f} ms (added to local times)"]

@@ -38,7 +38,7 @@ from replay.kernel.agenda import PHASE_TIMER, agenda_push
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.requests import REASON_WORDS, set_timer
-from replay.kernel.state import EQUITY, EVENT, FILL, LOG, RECORD, record_number
+from replay.kernel.state import EQUITY, EVENT, FILL, LOG, MARKOUT, RECORD, record_number
 from replay.models import (
     fee_currency,
     fee_unit,
@@ -105,8 +105,8 @@ class Session:
         self.instruments = replay.instruments
         self.models = [models_under(self.instruments, replay.models, s._models) for s in strategies]
         self.grids = [_Grid(instrument) for instrument in self.instruments]
-        self._fills, self._log, self._equity, self._records = (
-            [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD)
+        self._fills, self._log, self._equity, self._records, self._markouts = (
+            [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD, MARKOUT)
         )
         self._rows_read = 0
         self._started = self._over = False
@@ -208,6 +208,7 @@ class Session:
     def _tables(self) -> tuple[tuple[str, list[list[np.ndarray]]], ...]:
         return (
             ("fills", self._fills), ("log", self._log), ("equity", self._equity), ("records", self._records),
+            ("markouts", self._markouts),
         )  # fmt: skip
 
     def _room(self) -> None:
@@ -238,11 +239,11 @@ class Session:
             self._skip_to(self.replay.start_us)
             arena = self.arena
             run = arena["run"][0]
-        run["warm_until"] = run["now"] + self.replay.warm_up_us
+        run["warm_until"], run["sample_us"] = run["now"] + self.replay.warm_up_us, self.replay.sample_us
         self.first_us = int(run["now"])
         first = -(-self.first_us // self.replay.sample_us) * self.replay.sample_us
         item = agenda_push(arena["run"], arena["heap"], arena["items"], first, PHASE_TIMER)
-        arena["items"][item]["kind"] = codes.DO_SAMPLE
+        arena["items"][item]["kind"], arena["items"][item]["interval"] = codes.DO_SAMPLE, self.replay.sample_us
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:

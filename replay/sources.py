@@ -10,8 +10,10 @@ Adapters are found by name in the entry-point group `replay.adapters`; a third-p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
+from os import fspath
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -28,7 +30,10 @@ BATCH_ROWS = 32_768
 
 @runtime_checkable
 class Source(Protocol):
-    """One stream of events in order of local receipt."""
+    """One stream of events in order of local receipt.
+
+    A method `digests() -> dict[str, str]`, which may be missing, names what is read (see `digests_of`).
+    """
 
     @property
     def name(self) -> str:
@@ -109,6 +114,21 @@ class ArraySource:
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
         """Slices of the array that end with a message."""
         return cut_batches(self.events, rows)
+
+
+def digests_of(source: Source) -> dict[str, str]:
+    """What the source reads, for the record: SHA-256 in hex by file or day; {} when it has no method `digests`."""
+    digests: Callable[[], dict[str, str]] | None = getattr(source, "digests", None)
+    return {} if digests is None else digests()
+
+
+def file_digests(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 in hex of each file, by its path."""
+    found = {}
+    for path in paths:
+        with path.open("rb") as stream:
+            found[fspath(path)] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
 
 
 def cut_batches(events: np.ndarray, rows: int) -> Iterator[np.ndarray]:

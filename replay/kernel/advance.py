@@ -23,6 +23,7 @@ from replay.kernel.codes import (
     DO_EXPIRY_SEEN,
     DO_FUNDING,
     DO_FUNDING_SEEN,
+    DO_MARKOUT,
     DO_MODIFY,
     DO_NEW,
     DO_SAMPLE,
@@ -50,6 +51,7 @@ from replay.kernel.duties import (
     do_expiry_seen,
     do_funding,
     do_funding_seen,
+    do_markout,
     do_modify,
     do_new,
     do_sample,
@@ -116,6 +118,7 @@ def enough_room(arena):
     return (
         run[0]["free_items"] > need
         and len(st.fills) - run[0]["fills_n"] > need
+        and len(st.markouts) - run[0]["markouts_n"] > need
         and len(st.log) - run[0]["log_n"] > 8
         and len(st.equity) - run[0]["equity_n"] > (need + run[0]["strategies"]) * run[0]["currencies"]
         and len(st.retired) - run[0]["retired_n"] > 2
@@ -327,6 +330,9 @@ def run_agenda(arena):
         do_expiry_seen(arena, index)
     elif kind == DO_SAMPLE:
         do_sample(arena, index)
+        return GO_ON
+    elif kind == DO_MARKOUT:
+        do_markout(arena, index)
         return GO_ON
     agenda_free(run, st.items, index)
     return code

@@ -1,4 +1,4 @@
-"""What leaves the venue: answers, fills and equity samples.
+"""What leaves the venue: answers, fills, and samples of equity and of the mid after fills.
 
 An answer carries the order's state at the moment when it was sent; the strategy learns of it `response` later, never
 before an earlier answer.
@@ -17,14 +17,17 @@ from replay.kernel.account import (
     mark_of,
     scaled_money,
 )
-from replay.kernel.agenda import PHASE_ANSWER, agenda_push
-from replay.kernel.codes import DO_ANSWER, FILLED, GONE, INVERSE, PARTLY_FILLED, R_NONE, SYSTEM
+from replay.kernel.agenda import PHASE_ANSWER, PHASE_TIMER, agenda_push
+from replay.kernel.codes import DO_ANSWER, DO_MARKOUT, FILLED, GONE, INVERSE, PARTLY_FILLED, R_NONE, SYSTEM
 from replay.kernel.exact import carried, product
 from replay.kernel.jit import kernel
 from replay.kernel.latency import response_us
 from replay.kernel.orders import BOOKS_EACH
 from replay.kernel.state import open_state
 from replay.units import SCALE
+
+MARKOUT_US = (0, 100_000, 1_000_000, 10_000_000, 60_000_000)
+"""How long after a fill the mid is looked at (µs)."""
 
 
 @kernel(entry=False)
@@ -128,6 +131,37 @@ def execute(arena, at, lots, ticks, slippage_ticks, maker, request, cause):
     fill["slippage_ticks"] = slippage_ticks
     fill["position"] = slot["position"]
     sample_equity(arena, slot["strategy"])
+    note_markout(arena, slot["strategy"], order["instrument"], slot["fills"], 0)
+
+
+@kernel(entry=False)
+def note_markout(arena, strategy, instrument, number, step):
+    """The mid at the venue now, at horizon `step` after fill `number` (from 1) of the strategy in the instrument.
+
+    `mid2` is best bid + best ask in ticks, 0 while the book is invalid or has an empty side.  Plans the next horizon;
+    what lies beyond the end of the data never comes.
+    """
+    st = open_state(arena)
+    run = st.run
+    book = st.books[instrument * BOOKS_EACH]
+    known = st.instruments[instrument]["venue_valid"] != 0 and book["bid_lots"] > 0 and book["ask_lots"] > 0
+    row = st.markouts[run[0]["markouts_n"]]
+    run[0]["markouts_n"] += 1
+    row["ts"] = run[0]["now"]
+    row["strategy"] = strategy
+    row["instrument"] = instrument
+    row["fill"] = number
+    row["horizon_us"] = MARKOUT_US[step]
+    row["mid2"] = book["bid_ticks"] + book["ask_ticks"] if known else 0
+    if step + 1 == len(MARKOUT_US):
+        return
+    due = run[0]["now"] + MARKOUT_US[step + 1] - MARKOUT_US[step]
+    item = st.items[agenda_push(run, st.heap, st.items, due, PHASE_TIMER)]
+    item["kind"] = DO_MARKOUT
+    item["strategy"] = strategy
+    item["order"] = instrument
+    item["fill"] = number
+    item["interval"] = step + 1
 
 
 @kernel(entry=False)

@@ -11,7 +11,7 @@ from replay.kernel.account import (
     scaled_money,
 )
 from replay.kernel.agenda import PHASE_ANSWER, PHASE_REQUEST, PHASE_TIMER, agenda_free, agenda_push
-from replay.kernel.answers import answer, finish, sample_equity
+from replay.kernel.answers import answer, finish, note_markout, sample_equity
 from replay.kernel.book import NO_ASK, NO_BID, book_lots, book_next
 from replay.kernel.codes import (
     ABSENT,
@@ -410,14 +410,27 @@ def do_timer(arena, index):
 
 @kernel(entry=False)
 def do_sample(arena, index):
-    """Equity of every strategy on the fixed grid."""
+    """Equity of every strategy; again after `interval` (the fixed grid), 0: once (a book became invalid or valid)."""
     st = open_state(arena)
     run = st.run
+    interval = st.items[index]["interval"]
     agenda_free(run, st.items, index)
     for k in range(run[0]["strategies"]):
         sample_equity(arena, k)
-    following = agenda_push(run, st.heap, st.items, run[0]["now"] + run[0]["sample_us"], PHASE_TIMER)
-    st.items[following]["kind"] = DO_SAMPLE
+    if interval > 0:
+        following = agenda_push(run, st.heap, st.items, run[0]["now"] + interval, PHASE_TIMER)
+        st.items[following]["kind"] = DO_SAMPLE
+        st.items[following]["interval"] = interval
+
+
+@kernel(entry=False)
+def do_markout(arena, index):
+    """The mid some time after a fill."""
+    st = open_state(arena)
+    item = st.items[index]
+    strategy, instrument, number, step = item["strategy"], item["order"], item["fill"], item["interval"]
+    agenda_free(st.run, st.items, index)
+    note_markout(arena, strategy, instrument, number, step)
 
 
 @kernel(entry=False)

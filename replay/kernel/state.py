@@ -37,7 +37,7 @@ RUN = _record(
     "end_us", "margin_used", "ended", "currencies",
     # why advance returned
     "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_id", "out_room",
-    "out_source", "records_n",
+    "out_source", "records_n", "markouts_n",
 )  # fmt: skip
 
 SOURCE = _record(
@@ -103,6 +103,8 @@ EQUITY = _record("ts", "strategy", "currency", "value:f", "position", "fees:f", 
 
 RECORD = _record("ts", "strategy", "name", "value:f")
 
+MARKOUT = _record("ts", "strategy", "instrument", "fill", "horizon_us", "mid2")
+
 
 def record_number(name):
     """The number under which a series of the user's is kept in RECORD rows: the same in every process."""
@@ -140,6 +142,7 @@ SECTIONS: dict[str, np.dtype] = {
     "answered": LOG,
     "refusals": np.dtype("<i8"),
     "records": RECORD,
+    "markouts": MARKOUT,
 }
 """Sections in arena order: name and record type."""
 
@@ -177,6 +180,7 @@ class State(NamedTuple):
     answered: Any
     refusals: Any
     records: Any
+    markouts: Any
 
 
 @intrinsic
@@ -245,6 +249,7 @@ def open_state(arena):
         section(arena, at[46], at[47], LOG),
         section(arena, at[48], at[49], INT64),
         section(arena, at[50], at[51], RECORD),
+        section(arena, at[52], at[53], MARKOUT),
     )
 
 

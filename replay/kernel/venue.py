@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, MARK, SNAPSHOT, TRADE
-from replay.kernel.agenda import PHASE_REQUEST, PHASE_VENUE, agenda_push
+from replay.kernel.agenda import PHASE_REQUEST, PHASE_TIMER, PHASE_VENUE, agenda_push
 from replay.kernel.book import NO_ASK, NO_BID, book_clear, book_set
 from replay.kernel.codes import (
     DO_FUNDING,
     DO_NEW,
+    DO_SAMPLE,
     GO_ON,
     IOC,
     MARKET,
@@ -57,11 +58,21 @@ def venue_message(arena, at):
     elif kind == GAP:
         if inst["venue_valid"] != 0:
             inst["blind_since"] = row["exch_ts"]
+            sample_soon(st.run, st.heap, st.items)
         inst["venue_valid"] = 0
         inst["gaps"] += 1
         if inst["mark_fed"] == 0:
             check_stops(arena, instrument, TRIGGER_MARK)
     return GO_ON
+
+
+@kernel(entry=False)
+def sample_soon(run, heap, items):
+    """Plan one sample of equity at the end of this microsecond; none before the run has begun."""
+    if run[0]["sample_us"] > 0:
+        index = agenda_push(run, heap, items, run[0]["now"], PHASE_TIMER)
+        items[index]["kind"] = DO_SAMPLE
+        items[index]["interval"] = 0
 
 
 @kernel(entry=False)
@@ -104,6 +115,7 @@ def venue_book_message(arena, at, instrument, inst):
         if inst["venue_valid"] == 0:
             if inst["venue_seen"] != 0:
                 inst["blind_us"] += row["exch_ts"] - inst["blind_since"]
+                sample_soon(st.run, st.heap, st.items)
             inst["venue_valid"] = 1
             inst["venue_seen"] = 1
             release_held(arena, instrument)

@@ -56,6 +56,10 @@ class StoreSource:
         for events in prefetched(self._events()):
             yield from cut_batches(events, rows)
 
+    def digests(self) -> dict[str, str]:
+        """Digest of the events of each day, by instrument and date."""
+        return {f"{name} {day.date}": day.digest for name, own in self.days.items() for day in own}
+
     def _files(self, day: Day) -> list[DayFile]:
         return [day.files[channel] for channel in self.channels if channel in day.files]
 
