@@ -35,10 +35,10 @@ from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.advance import advance
 from replay.kernel.agenda import PHASE_TIMER, PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
-from replay.kernel.book import grow_book, open_books, side_cells
+from replay.kernel.book import book_cells, grow_book, open_books
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
-from replay.kernel.orders import BOOKS_EACH, RESERVED
+from replay.kernel.orders import BOOKS_EACH, LEVELS_EACH, RESERVED
 from replay.kernel.requests import REASON_WORDS, set_timer
 from replay.kernel.state import EQUITY, EVENT, FILL, LOG, RECORD, Arena, record_number
 from replay.models import (
@@ -155,18 +155,18 @@ class Session:
         replay, n_i, n_s = self.replay, len(self.instruments), len(self.strategies)
         n_sources = len(replay.sources)
         cap = max(2 * replay.batch_rows, 4096)
-        n_books = n_i * BOOKS_EACH
+        levels = LEVELS_EACH * n_i
         counts = {
             "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
-            "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
+            "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": max(8192, 1024 * n_s),
             "equity": 8192 * len(self.currencies), "taken": 1024, "tables": 1, "retired": 64,
-            "books": n_books, "cells": 2 * n_books * side_cells(),
+            "books": len(levels), "cells": book_cells(levels),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
             "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
         }  # fmt: skip
         arena = Arena(counts)
-        open_books(arena["books"], arena["cells"])
+        open_books(arena["books"], arena["cells"], levels)
         tables: list[tuple[int, int]] = []
         for i, (record, instrument) in enumerate(zip(arena["instruments"], self.instruments)):
             record["payoff"] = _PAYOFFS[instrument.payoff]
@@ -247,15 +247,17 @@ class Session:
             self._rehash(2 * len(arena["orders"]))
         need = 16 * (live + 2) + 4096
         items = len(arena["items"])
-        used = items - int(run["free_items"])
-        wanted = max(items, 2 * (used + need))
-        arena.resize(
-            items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
-            records=max(len(arena["records"]), 4096),
-            equity=max(len(arena["equity"]), 2 * len(self.currencies) * (need + len(self.strategies))),
-        )  # fmt: skip
-        agenda_extend(arena["run"], arena["items"], items)
-        self._bind()
+        free = int(run["free_items"])
+        pool = items if free >= need else 2 * (items - free + need)
+        wanted = {
+            "items": pool, "heap": pool, "fills": need, "log": need, "records": 4096,
+            "equity": 2 * len(self.currencies) * (need + len(self.strategies)),
+        }  # fmt: skip
+        larger: dict[str, int | np.ndarray] = {name: n for name, n in wanted.items() if n > len(arena[name])}
+        if larger:
+            arena.resize(**larger)
+            agenda_extend(arena["run"], arena["items"], items)
+            self._bind()
 
     def _rehash(self, size: int) -> None:
         """Move all orders to a table of `size` places; every link follows."""
