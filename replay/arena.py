@@ -13,8 +13,8 @@ from replay.errors import ConfigError
 from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.agenda import PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
-from replay.kernel.book import book_levels, book_set, grow_book, open_books, side_cells
-from replay.kernel.orders import BOOKS_EACH, RESERVED
+from replay.kernel.book import book_cells, book_levels, book_set, grow_book, open_books
+from replay.kernel.orders import BOOKS_EACH, LEVELS_EACH, RESERVED
 from replay.kernel.requests import REASON_WORDS
 from replay.kernel.state import EVENT, Arena
 from replay.models import write_fee_unit, write_fees, write_latency, write_margin, write_queue, write_slippage
@@ -32,19 +32,19 @@ def make_arena(session: Session, wanted: int) -> Arena:
     replay, n_i, n_s = session.replay, len(session.instruments), len(session.strategies)
     n_sources = len(replay.sources)
     cap = max(2 * replay.batch_rows, 4096)
-    n_books = n_i * BOOKS_EACH
+    levels = LEVELS_EACH * n_i
     counts = {
         "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
-        "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
+        "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": max(8192, 1024 * n_s),
         "equity": 8192 * len(session.currencies), "taken": 1024, "tables": 1, "retired": 64,
-        "books": n_books, "cells": 2 * n_books * side_cells(),
+        "books": len(levels), "cells": book_cells(levels),
         "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
         "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
         "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
         "markouts": 8192,
     }  # fmt: skip
     arena = Arena(counts)
-    open_books(arena["books"], arena["cells"])
+    open_books(arena["books"], arena["cells"], levels)
     tables: list[tuple[int, int]] = []
     for i, (record, instrument) in enumerate(zip(arena["instruments"], session.instruments)):
         _write_terms(session, record, i, instrument)
@@ -108,24 +108,29 @@ def _scaled(instrument: Instrument, name: str) -> int:
     return int(scaled)
 
 
-def enlarge_pools(arena: Arena) -> None:
-    """Larger pools and logs, for twice what is in use; the logs are empty."""
+def enlarge_pools(arena: Arena) -> bool:
+    """Larger pools and logs where they are needed, for twice what is in use; the logs are empty.
+
+    Returns whether the arena moved.
+    """
     run = arena["run"][0]
     live = int(run["live_orders"])
-    if 4 * (live + 2) > len(arena["orders"]):
+    rehash = 4 * (live + 2) > len(arena["orders"])
+    if rehash:
         _rehash(arena, 2 * len(arena["orders"]))
         run = arena["run"][0]
     need = 16 * (live + 2) + 4096
-    items = len(arena["items"])
-    used = items - int(run["free_items"])
-    wanted = max(items, 2 * (used + need))
-    strategies, currencies = int(run["strategies"]), int(run["currencies"])
-    arena.resize(
-        items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
-        records=max(len(arena["records"]), 4096), markouts=max(len(arena["markouts"]), need),
-        equity=max(len(arena["equity"]), 2 * currencies * (need + strategies)),
-    )  # fmt: skip
-    agenda_extend(arena["run"], arena["items"], items)
+    items, free = len(arena["items"]), int(run["free_items"])
+    pool = items if free >= need else 2 * (items - free + need)
+    wanted = {
+        "items": pool, "heap": pool, "fills": need, "log": need, "records": 4096, "markouts": need,
+        "equity": 2 * int(run["currencies"]) * (need + int(run["strategies"])),
+    }  # fmt: skip
+    larger: dict[str, int | np.ndarray] = {name: n for name, n in wanted.items() if n > len(arena[name])}
+    if larger:
+        arena.resize(**larger)
+        agenda_extend(arena["run"], arena["items"], items)
+    return rehash or bool(larger)
 
 
 def _rehash(arena: Arena, size: int) -> None:

@@ -160,8 +160,8 @@ class Session:
     def make_room(self) -> None:
         """Empty logs and larger pools; keeps every order, item and list as it was."""
         self._flush()
-        enlarge_pools(self.arena)
-        self._bind()
+        if enlarge_pools(self.arena):
+            self._bind()
 
     # ------------------------------------------------------------------------------------------------------ feeding
 

@@ -11,9 +11,9 @@ venue, 4 timers; time never goes back.
 
 from __future__ import annotations
 
-from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, LIQUIDATION, MARK, QUOTE, SNAPSHOT, TRADE
+from replay.events import BOOK, FUNDING, GAP, LAST, LIQUIDATION, MARK, QUOTE, SNAPSHOT, TRADE
 from replay.kernel.agenda import PHASE_SHIFT, PHASE_TIMER, PHASE_VENUE, agenda_free, agenda_pop
-from replay.kernel.book import book_clear, book_set
+from replay.kernel.book import set_levels
 from replay.kernel.codes import (
     CALLBACK,
     DO_ANSWER,
@@ -148,21 +148,17 @@ def run_local(arena, s, until, n):
         kind = rows[row0 + at]["kind"]
         instrument = rows[row0 + at]["instrument"]
         if kind == BOOK:
-            flags = rows[row0 + at]["flags"]
             b = instrument * BOOKS_EACH + 1
-            if flags & CLEAR:
-                book_clear(st.books, st.cells, b)
-            side = rows[row0 + at]["side"]
-            if (
-                side != 0
-                and book_set(st.books, st.cells, b, side, rows[row0 + at]["price"], rows[row0 + at]["qty"]) < 0
-            ):
+            last = set_levels(rows, st.books, st.cells, b, row0 + at, row0 + end)
+            if last < 0:
+                at = -1 - last - row0
                 run[0]["out_room"] = ROOM_BOOK
                 run[0]["out_source"] = b
                 code = NEED_ROOM
                 break
-            if flags & LAST:
-                code = local_book_done(arena, row0 + at, instrument, wanted)
+            at = last - row0
+            if rows[last]["flags"] & LAST:
+                code = local_book_done(arena, last, instrument, wanted)
         else:
             code = local_row(arena, row0 + at, kind, instrument, wanted)
         at += 1

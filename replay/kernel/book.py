@@ -22,19 +22,24 @@ With 64 books in turn a delta takes about 1.7 times as long as with one, for the
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from replay.events import CLEAR, LAST
 from replay.instruments import Instrument
 from replay.kernel.jit import kernel
 from replay.kernel.ladder import (
     BASE,
     BEST,
+    BITS,
     COUNT,
     FIRST_MOVES_AT,
     FRONT,
     INNER,
+    KEYS,
     LIMIT,
+    LOTS,
     MASK,
     MOVES,
     MOVES_AT,
@@ -42,7 +47,6 @@ from replay.kernel.ladder import (
     NO_KEY,
     ROOM,
     SHIFT,
-    SLOTS,
     SPILL,
     SPILL_AT,
     SPILLED,
@@ -57,7 +61,7 @@ from replay.kernel.ladder import (
     mark,
     next_key,
     next_place,
-    unmark,
+    slot_key,
 )
 from replay.kernel.ladder_check import check_side
 from replay.units import plain
@@ -133,42 +137,52 @@ def book_set(books, cells, b, side, ticks, lots):
     """Set a level to `lots` (0 deletes): its previous lots (>= 0), or NEED_ROOM having changed nothing.
 
     side +1 bid, −1 ask; |ticks| <= 2^61; lots >= 0.  Deleting an absent level is normal and returns 0.
-    What happens most, a level inside the window that is not the best, is done here without a call.
+    What happens most, a level inside the window that is not the best, is done here without a call, and without a branch
+    that depends on whether the level is new, changed or deleted: nobody can foretell that, the processor neither.
     """
     rec = books[b]
     h = rec["bid_at"] if side > 0 else rec["ask_at"]
     key = -ticks if side > 0 else ticks
-    bucket = key >> cells[h + SHIFT]
+    shift = cells[h + SHIFT]
+    bucket = key >> shift
     depth = bucket - cells[h + BASE]
     if depth < 0 or depth >= WINDOW or key <= cells[h + BEST]:
         return _set_rare(rec, cells, h, side, key, lots)
     place = bucket & (WINDOW - 1)
-    slot = h + SLOTS + 2 * place
-    old = cells[slot + 1]
-    if lots != 0 and old != 0 and cells[slot] == key:
-        cells[slot + 1] = lots
-        return old
-    if (old != 0 and cells[slot] != key) or (cells[h + INNER] != 0 and has_mates(cells, h, place) != 0):
-        return _set_rare(rec, cells, h, side, key, lots)
-    if lots == old:
-        return 0
+    old = cells[h + LOTS + place]
+    if shift != 0:
+        other = old != 0 and cells[h + KEYS + place] != key
+        if other or (cells[h + INNER] != 0 and has_mates(cells, h, place) != 0):
+            return _set_rare(rec, cells, h, side, key, lots)
+        cells[h + KEYS + place] = key
+    occupied = int(lots != 0)
     count = cells[h + COUNT]
-    if lots != 0:
-        if count >= cells[h + ROOM]:
-            return NEED_ROOM
-        count += 1
-        cells[slot] = key
-        mark(cells, h, place)
-    else:
-        count -= 1
-        unmark(cells, h, place)
-    cells[slot + 1] = lots
-    cells[h + COUNT] = count
+    after = count + occupied - int(old != 0)
+    if count >= cells[h + ROOM] and after > count:
+        return NEED_ROOM
+    cells[h + LOTS + place] = lots
+    cells[h + COUNT] = after
+    mark(cells, h, place, occupied)
     if side > 0:
-        rec["bids"] = count
+        rec["bids"] = after
     else:
-        rec["asks"] = count
+        rec["asks"] = after
     return old
+
+
+@kernel(counted=False, inline=True)
+def book_has(books, cells, b, side, ticks):
+    """Whether there may be a level at a price: 0 means surely not.  One bit is read, and no slot.
+
+    For asking at each event about a book that is nearly empty.
+    """
+    h = books[b]["bid_at"] if side > 0 else books[b]["ask_at"]
+    bucket = (-ticks if side > 0 else ticks) >> cells[h + SHIFT]
+    depth = bucket - cells[h + BASE]
+    if depth < 0 or depth >= WINDOW:
+        return cells[h + SPILLED]
+    place = bucket & (WINDOW - 1)
+    return (cells[h + BITS + (place >> 5)] >> (place & 31)) & 1
 
 
 @kernel(counted=False)
@@ -179,6 +193,24 @@ def book_clear(books, cells, b):
     clear_side(cells, rec["ask_at"])
     _publish(rec, cells, rec["bid_at"], 1)
     _publish(rec, cells, rec["ask_at"], -1)
+
+
+@kernel(entry=False, counted=False)
+def set_levels(rows, books, cells, b, at, end):
+    """Set the levels of one book message in book `b`, from its row `at` on; the row with LAST, at most `end` - 1.
+
+    -1 - row when that row's level needs room (`grow_book`); the rows before it are done.
+    """
+    while True:
+        flags = rows[at]["flags"]
+        if flags & CLEAR:
+            book_clear(books, cells, b)
+        side = int(rows[at]["side"])
+        if side != 0 and book_set(books, cells, b, side, rows[at]["price"], rows[at]["qty"]) < 0:
+            return -1 - at
+        if flags & LAST or at + 1 == end:
+            return at
+        at += 1
 
 
 @kernel(counted=False)
@@ -214,9 +246,8 @@ def book_depth(books, cells, b, side, out_ticks, out_lots):
     while depth >= 0 and n < size:
         place = (base + depth) & (WINDOW - 1)
         if cells[h + INNER] == 0 or has_mates(cells, h, place) == 0:
-            slot = h + SLOTS + 2 * place
-            out_ticks[n] = cells[slot]
-            out_lots[n] = cells[slot + 1]
+            out_ticks[n] = slot_key(cells, h, place)
+            out_lots[n] = cells[h + LOTS + place]
             n += 1
         else:
             key = least_in(cells, h, base + depth, -NO_KEY)
@@ -273,33 +304,35 @@ def _side_size(cells: np.ndarray, h: int) -> int:
     return SPILL + 4 * int(cells[h + LIMIT])
 
 
-def make_books(n: int, levels: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """`n` empty books with room for `levels` a side (rounded up to a power of two, at least 16): books, cells.
+LEVELS = 8192
+"""Levels a side for which a market's book has room at first; cells that are not touched cost address space only."""
 
-    Untouched cells cost address space only, as long as the operating system hands out zeroed pages lazily.
-    """
+
+def make_books(n: int, levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray]:
+    """`n` empty books with room for `levels` a side (rounded up to a power of two, at least 16): books, cells."""
     books = np.zeros(n, dtype=BOOK)
-    cells = np.zeros(2 * n * side_cells(levels), dtype=np.int64)
-    open_books(books, cells, levels)
+    cells = np.zeros(book_cells([levels] * n), dtype=np.int64)
+    open_books(books, cells, [levels] * n)
     return books, cells
 
 
-def side_cells(levels: int = 4096) -> int:
-    """Cells of one side with room for `levels`."""
-    return SPILL + 4 * _limit(levels)
+def book_cells(levels: Sequence[int]) -> int:
+    """Cells of books with room for that many levels a side."""
+    return sum(2 * (SPILL + 4 * _limit(n)) for n in levels)
 
 
 def _limit(levels: int) -> int:
     return 1 << max(4, (levels - 1).bit_length())
 
 
-def open_books(books: np.ndarray, cells: np.ndarray, levels: int = 4096) -> None:
-    """Make zeroed `books` and `cells` (`2 * side_cells(levels)` each book) empty books; touches few of the cells."""
-    limit, size = _limit(levels), side_cells(levels)
-    for i in range(2 * len(books)):
-        _open_side(cells[i * size : (i + 1) * size], limit, 0, 0)
-    books["bid_at"] = 2 * size * np.arange(len(books))
-    books["ask_at"] = books["bid_at"] + size
+def open_books(books: np.ndarray, cells: np.ndarray, levels: Sequence[int]) -> None:
+    """Make zeroed `books` and `cells` (`book_cells(levels)`) empty books; touches few of the cells."""
+    at = 0
+    for book, room in zip(books, levels):
+        for name in ("bid_at", "ask_at"):
+            _open_side(cells[at:], _limit(room), 0, 0)
+            book[name] = at
+            at += SPILL + 4 * _limit(room)
     books["bid_ticks"] = NO_BID
     books["ask_ticks"] = NO_ASK
 
@@ -336,14 +369,17 @@ def _refill(side, keys, lots):
 
 def _fitted_side(cells: np.ndarray, h: int) -> np.ndarray:
     """The side at `h` again: twice the room when it is full, and with the shift that suits it now."""
-    slots = cells[h + SLOTS : h + _side_size(cells, h)].reshape(-1, 2)
-    keys, lots = slots[slots[:, 1] != 0].T
+    shift, base = int(cells[h + SHIFT]), int(cells[h + BASE])
+    places = np.flatnonzero(cells[h + LOTS : h + KEYS])
+    far = cells[h + SPILL : h + _side_size(cells, h)].reshape(-1, 2)
+    far = far[far[:, 1] != 0]
+    near = cells[h + KEYS + places] if shift else base + ((places - base) & (WINDOW - 1))
+    keys, lots = np.concatenate([near, far[:, 0]]), np.concatenate([cells[h + LOTS + places], far[:, 1]])
     order = np.argsort(keys)
     keys, lots = keys[order], lots[order]
     limit = int(cells[h + LIMIT])
     if len(keys) >= limit:
         limit *= 2
-    shift, base = int(cells[h + SHIFT]), int(cells[h + BASE])
     if len(keys):
         shift = best_shift(keys)
         base = (int(keys[0]) >> shift) - FRONT

@@ -3,11 +3,11 @@
 THEORY.  A side orders its levels by `key = −side · ticks`, so that on both sides the best level has the smallest key
 and one piece of code serves both.  Three structures hold it, in one run of int64 cells that begins at `h`:
 
-* the **window**: WINDOW buckets of `2**shift` keys each, a ring addressed by `key >> shift`.  A bucket has one slot
-  (key, lots).  The shift fits the book, not the tick: when all prices are multiplied by 1000 the shift rises by ten
-  and everything else stays as it was;
-* three **bitmaps**, 32 bits a word, each a summary of the one below: the next occupied bucket is found by at most
-  five word reads (twice that where the ring wraps), however many empty prices lie between;
+* the **window**: WINDOW buckets of `2**shift` keys each, a ring addressed by `key >> shift`.  A bucket has one slot:
+  lots, and its key, which is kept apart and only where a bucket has more than one key (shift > 0).  The shift fits the
+  book, not the tick: when all prices are multiplied by 1000 the shift rises by ten and everything else stays as it was;
+* two **bitmaps**, 32 bits a word, the second a summary of the first: the next occupied bucket is found by a few word
+  reads, at most MIDS and three, however many empty prices lie between;
 * the **spill**, an open-addressing hash table, for levels outside the window and for the second and further levels
   of one bucket (its "mates").  It is hashed by bucket, so the mates of a bucket lie in one probe run.
 
@@ -32,19 +32,20 @@ NO_KEY = 2**62 - 1
 NEED_ROOM = -1
 """Answer of `book_set`: nothing was changed; call `grow_book` and repeat."""
 
-WINDOW = 8192
+WINDOW = 16384
 FRONT = WINDOW // 4
 RIGHT = WINDOW // 2
 WORDS = WINDOW // 32
 MIDS = WORDS // 32
 
-# Cells of a side: first its numbers, then bitmaps, window slots (key, lots) and spill slots (key, lots).
-BEST, BASE, SHIFT, COUNT, LIMIT, MASK, SPILLED, INNER, SPILL_AT, MOVES, MOVES_AT, ROOM, TOP = range(13)
+# Cells of a side: first its numbers, then bitmaps, lots and keys of the window's slots, spill slots (key, lots).
+BEST, BASE, SHIFT, COUNT, LIMIT, MASK, SPILLED, INNER, SPILL_AT, MOVES, MOVES_AT, ROOM = range(12)
 MID = 16
 BITS = MID + MIDS
 MATES = BITS + WORDS
-SLOTS = (MATES + WORDS + 7) // 8 * 8
-SPILL = SLOTS + 2 * WINDOW
+LOTS = MATES + WORDS
+KEYS = LOTS + WINDOW
+SPILL = KEYS + WINDOW
 
 FIRST_MOVES_AT = 32
 
@@ -70,19 +71,14 @@ def _first_bit(cells, h, start):
         if x != 0:
             return start + _lowest(x)
         word += 1
-    mid = word >> 5
-    if mid < MIDS:
+    while word < WORDS:
+        mid = word >> 5
         x = cells[h + MID + mid] >> (word & 31)
         if x != 0:
             word += _lowest(x)
             return (word << 5) + _lowest(cells[bits + word])
-        mid += 1
-    x = cells[h + TOP] >> mid
-    if x == 0:
-        return -1
-    mid += _lowest(x)
-    word = (mid << 5) + _lowest(cells[h + MID + mid])
-    return (word << 5) + _lowest(cells[bits + word])
+        word = (mid + 1) << 5
+    return -1
 
 
 @kernel(entry=False, counted=False)
@@ -99,27 +95,22 @@ def next_place(cells, h, depth):
 
 
 @kernel(entry=False, counted=False)
-def mark(cells, h, place):
-    """Set the bits of an occupied bucket at all three heights."""
+def mark(cells, h, place, occupied):
+    """Set the bit of a bucket to `occupied` (0 or 1), and the one that summarises its word; there is no branch in it."""
     word = place >> 5
-    mid = word >> 5
-    cells[h + BITS + word] |= 1 << (place & 31)
-    cells[h + MID + mid] |= 1 << (word & 31)
-    cells[h + TOP] |= 1 << mid
+    mid = h + MID + (word >> 5)
+    bits = (cells[h + BITS + word] & ~(1 << (place & 31))) | (occupied << (place & 31))
+    cells[h + BITS + word] = bits
+    cells[mid] = (cells[mid] & ~(1 << (word & 31))) | (int(bits != 0) << (word & 31))
 
 
 @kernel(entry=False, counted=False)
-def unmark(cells, h, place):
-    """Clear the bit of an emptied bucket, and those above it that summarise nothing any more."""
-    word = place >> 5
-    mid = word >> 5
-    left = cells[h + BITS + word] & ~(1 << (place & 31))
-    cells[h + BITS + word] = left
-    if left == 0:
-        left = cells[h + MID + mid] & ~(1 << (word & 31))
-        cells[h + MID + mid] = left
-        if left == 0:
-            cells[h + TOP] &= ~(1 << mid)
+def slot_key(cells, h, place):
+    """Key of the level in the slot of a bucket of the window."""
+    if cells[h + SHIFT] != 0:
+        return cells[h + KEYS + place]
+    base = cells[h + BASE]
+    return base + ((place - base) & (WINDOW - 1))
 
 
 @kernel(entry=False, counted=False)
@@ -217,12 +208,13 @@ def _least_spilled(cells, h, above):
 def least_in(cells, h, bucket, above):
     """Smallest key > above in a bucket of the window, or NO_KEY."""
     place = bucket & (WINDOW - 1)
-    slot = h + SLOTS + 2 * place
     least = NO_KEY
     if cells[h + INNER] != 0 and has_mates(cells, h, place):
         least = least_mate(cells, h, bucket, above)
-    if cells[slot + 1] != 0 and cells[slot] > above and cells[slot] < least:
-        least = cells[slot]
+    if cells[h + LOTS + place] != 0:
+        key = slot_key(cells, h, place)
+        if key > above and key < least:
+            least = key
     return least
 
 
@@ -251,9 +243,9 @@ def lots_cell(cells, h, key):
     bucket = key >> cells[h + SHIFT]
     depth = bucket - cells[h + BASE]
     if depth >= 0 and depth < WINDOW:
-        slot = h + SLOTS + 2 * (bucket & (WINDOW - 1))
-        if cells[slot] == key and cells[slot + 1] != 0:
-            return slot + 1
+        place = bucket & (WINDOW - 1)
+        if cells[h + LOTS + place] != 0 and slot_key(cells, h, place) == key:
+            return h + LOTS + place
         if cells[h + INNER] == 0:
             return -1
     if cells[h + SPILLED] == 0:
@@ -272,25 +264,24 @@ def _evict(cells, h, base):
         while bits != 0:
             bit = _lowest(bits)
             bits &= bits - 1
-            slot = h + SLOTS + 2 * ((word << 5) + bit)
-            if cells[slot + 1] != 0:
-                depth = (cells[slot] >> shift) - base
+            place = (word << 5) + bit
+            lots = cells[h + LOTS + place]
+            if lots != 0:
+                key = slot_key(cells, h, place)
+                depth = (key >> shift) - base
                 if depth >= 0 and depth < WINDOW:
                     kept |= 1 << bit
                 else:
-                    _spill_put(cells, h, cells[slot], cells[slot + 1])
-                    cells[slot + 1] = 0
+                    _spill_put(cells, h, key, lots)
+                    cells[h + LOTS + place] = 0
         cells[h + BITS + word] = kept
         cells[h + MATES + word] = 0
-    cells[h + TOP] = 0
     for mid in range(MIDS):
         summary = 0
         for i in range(32):
             if cells[h + BITS + (mid << 5) + i] != 0:
                 summary |= 1 << i
         cells[h + MID + mid] = summary
-        if summary != 0:
-            cells[h + TOP] |= 1 << mid
 
 
 @kernel(entry=False, counted=False)
@@ -315,11 +306,10 @@ def _move(cells, h, base):
         if bucket < base or bucket - base >= WINDOW:
             continue
         place = bucket & (WINDOW - 1)
-        slot = h + SLOTS + 2 * place
-        if cells[slot + 1] == 0:
-            cells[slot] = cells[cell]
-            cells[slot + 1] = cells[cell + 1]
-            mark(cells, h, place)
+        if cells[h + LOTS + place] == 0:
+            cells[h + KEYS + place] = cells[cell]
+            cells[h + LOTS + place] = cells[cell + 1]
+            mark(cells, h, place, 1)
             _spill_drop(cells, h, cell)
             i -= 1
     _count_mates(cells, h)
@@ -364,15 +354,15 @@ def delete_level(cells, h, key, cell):
     if cell < h + SPILL:
         cells[cell] = 0
         if cells[h + INNER] == 0 or has_mates(cells, h, place) == 0:
-            unmark(cells, h, place)
+            mark(cells, h, place, 0)
     else:
         _spill_drop(cells, h, cell - 1)
         if depth >= 0 and depth < WINDOW:
             cells[h + INNER] -= 1
             if least_mate(cells, h, bucket, -NO_KEY) == NO_KEY:
                 cells[h + MATES + (place >> 5)] &= ~(1 << (place & 31))
-                if cells[h + SLOTS + 2 * place + 1] == 0:
-                    unmark(cells, h, place)
+                if cells[h + LOTS + place] == 0:
+                    mark(cells, h, place, 0)
     if key == cells[h + BEST]:
         _follow(cells, h, after)
 
@@ -391,11 +381,10 @@ def insert_level(cells, h, key, lots):
         _spill_put(cells, h, key, lots)
         return 0
     place = bucket & (WINDOW - 1)
-    slot = h + SLOTS + 2 * place
-    if cells[slot + 1] == 0:
-        cells[slot] = key
-        cells[slot + 1] = lots
-        mark(cells, h, place)
+    if cells[h + LOTS + place] == 0:
+        cells[h + KEYS + place] = key
+        cells[h + LOTS + place] = lots
+        mark(cells, h, place, 1)
     else:
         _spill_put(cells, h, key, lots)
         cells[h + INNER] += 1
@@ -409,13 +398,12 @@ def clear_side(cells, h):
     for word in range(WORDS):
         bits = cells[h + BITS + word]
         while bits != 0:
-            cells[h + SLOTS + 2 * ((word << 5) + _lowest(bits)) + 1] = 0
+            cells[h + LOTS + (word << 5) + _lowest(bits)] = 0
             bits &= bits - 1
         cells[h + BITS + word] = 0
         cells[h + MATES + word] = 0
     for mid in range(MIDS):
         cells[h + MID + mid] = 0
-    cells[h + TOP] = 0
     if cells[h + SPILLED] != 0:
         for i in range(cells[h + MASK] + 1):
             cells[h + SPILL + 2 * i + 1] = 0

@@ -10,19 +10,18 @@ from replay.kernel.ladder import (
     COUNT,
     INNER,
     LIMIT,
+    LOTS,
     MASK,
     MID,
-    MIDS,
     NO_KEY,
     SHIFT,
-    SLOTS,
     SPILL,
     SPILLED,
-    TOP,
     WINDOW,
     WORDS,
     has_mates,
     least_mate,
+    slot_key,
     spill_find,
 )
 
@@ -44,15 +43,12 @@ def _check_bits(cells, h):
     """Codes 2 and 3: each bit against what it stands for."""
     for place in range(WINDOW):
         bit = (cells[h + BITS + (place >> 5)] >> (place & 31)) & 1
-        taken = cells[h + SLOTS + 2 * place + 1] != 0
+        taken = cells[h + LOTS + place] != 0
         if bit != (1 if taken or has_mates(cells, h, place) else 0):
             return 2
     for word in range(WORDS):
         bit = (cells[h + MID + (word >> 5)] >> (word & 31)) & 1
         if bit != (1 if cells[h + BITS + word] != 0 else 0):
-            return 3
-    for mid in range(MIDS):
-        if ((cells[h + TOP] >> mid) & 1) != (1 if cells[h + MID + mid] != 0 else 0):
             return 3
     return 0
 
@@ -65,14 +61,15 @@ def check_side(cells, h):
     least = NO_KEY
     count = 0
     for place in range(WINDOW):
-        slot = h + SLOTS + 2 * place
-        if cells[slot + 1] != 0:
-            bucket = cells[slot] >> shift
+        lots = cells[h + LOTS + place]
+        if lots != 0:
+            key = slot_key(cells, h, place)
+            bucket = key >> shift
             depth = bucket - base
-            if cells[slot + 1] < 0 or depth < 0 or depth >= WINDOW or bucket & (WINDOW - 1) != place:
+            if lots < 0 or depth < 0 or depth >= WINDOW or bucket & (WINDOW - 1) != place:
                 return 1
             count += 1
-            least = min(least, cells[slot])
+            least = min(least, key)
     spilled = 0
     inner = 0
     for i in range(cells[h + MASK] + 1):
@@ -88,7 +85,7 @@ def check_side(cells, h):
                 place = bucket & (WINDOW - 1)
                 if has_mates(cells, h, place) == 0:
                     return 5
-                if cells[h + SLOTS + 2 * place] == cells[cell] and cells[h + SLOTS + 2 * place + 1] != 0:
+                if cells[h + LOTS + place] != 0 and slot_key(cells, h, place) == cells[cell]:
                     return 4
     code = _check_bits(cells, h)
     if code != 0:

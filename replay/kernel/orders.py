@@ -12,12 +12,15 @@ instrument owns: they are few.
 
 from __future__ import annotations
 
-from replay.kernel.book import book_lots, book_set
+from replay.kernel.book import LEVELS, book_lots, book_set
 from replay.kernel.codes import ABSENT, GONE, RESTING
 from replay.kernel.jit import kernel
 
 BOOKS_EACH = 4
 """Books of one instrument: venue, local, own resting orders, liquidity that we took."""
+
+LEVELS_EACH = (LEVELS, LEVELS, 512, 512)
+"""Levels a side for which these have room at first."""
 
 RESERVED = 1 << 40
 """Value of a price in one of our own books that has room but no list yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, MARK, SNAPSHOT, TRADE
 from replay.kernel.agenda import PHASE_REQUEST, PHASE_TIMER, PHASE_VENUE, agenda_push
-from replay.kernel.book import NO_ASK, NO_BID, book_clear, book_set
+from replay.kernel.book import NO_ASK, NO_BID, book_clear, book_has, book_set, set_levels
 from replay.kernel.codes import (
     DO_FUNDING,
     DO_NEW,
@@ -77,40 +77,22 @@ def sample_soon(run, heap, items):
 
 @kernel(entry=False)
 def venue_book_message(arena, at, instrument, inst):
-    """Levels one by one, then what the new book means for resting orders.
-
-    None of ours rests before our best price, so a level there is not looked up: the look-up would read a place of our
-    book's window that is rarely in the cache.
-    """
+    """Levels one by one, then what the new book means for resting orders."""
     st = open_state(arena)
     b = instrument * BOOKS_EACH
-    books, cells = st.books, st.cells
+    books = st.books
     snapshot = st.rows[at]["flags"] & SNAPSHOT
     own_bid = books[b + 2]["bid_ticks"]
     own_ask = books[b + 2]["ask_ticks"]
-    any_taken = books[b + 3]["bids"] + books[b + 3]["asks"] > 0
-    while True:
-        row = st.rows[at]
-        if row["flags"] & CLEAR:
-            book_clear(books, cells, b)
-            if any_taken:
-                forget_all_taken(arena, instrument)
-                any_taken = False
-        side = int(row["side"])
-        if side != 0:
-            before = book_set(books, cells, b, side, row["price"], row["qty"])
-            if before < 0:
-                st.run[0]["out_room"] = ROOM_BOOK
-                st.run[0]["out_source"] = b
-                return NEED_ROOM
-            if any_taken:
-                forget_taken(arena, instrument, side, row["price"])
-            rests = row["price"] <= own_bid if side > 0 else row["price"] >= own_ask
-            if rests and snapshot == 0 and inst["venue_valid"] != 0:
-                level_changed(arena, instrument, side, row["price"], before, row["qty"])
-        if row["flags"] & LAST:
-            break
-        at += 1
+    if own_bid == NO_BID and own_ask == NO_ASK and books[b + 3]["bids"] + books[b + 3]["asks"] == 0:
+        at = set_levels(st.rows, books, st.cells, b, at, len(st.rows))
+    else:
+        at = venue_levels(arena, at, instrument, snapshot == 0 and inst["venue_valid"] != 0)
+    if at < 0:
+        st.run[0]["out_room"] = ROOM_BOOK
+        st.run[0]["out_source"] = b
+        return NEED_ROOM
+    row = st.rows[at]
     if snapshot != 0:
         if inst["venue_valid"] == 0:
             if inst["venue_seen"] != 0:
@@ -131,6 +113,35 @@ def venue_book_message(arena, at, instrument, inst):
         if inst["mark_fed"] == 0:
             mark_moved(arena, instrument)
     return GO_ON
+
+
+@kernel(entry=False)
+def venue_levels(arena, at, instrument, moves):
+    """`set_levels` of the venue's book where orders of ours rest or liquidity was taken; `moves`: queues move, too."""
+    st = open_state(arena)
+    b = instrument * BOOKS_EACH
+    books, cells, rows = st.books, st.cells, st.rows
+    any_taken = books[b + 3]["bids"] + books[b + 3]["asks"] > 0
+    while True:
+        flags = rows[at]["flags"]
+        if flags & CLEAR:
+            book_clear(books, cells, b)
+            if any_taken:
+                forget_all_taken(arena, instrument)
+                any_taken = False
+        side = int(rows[at]["side"])
+        ticks = rows[at]["price"]
+        if side != 0:
+            before = book_set(books, cells, b, side, ticks, rows[at]["qty"])
+            if before < 0:
+                return -1 - at
+            if any_taken:
+                forget_taken(arena, instrument, side, ticks)
+            if moves and book_has(books, cells, b + 2, side, ticks) != 0:
+                level_changed(arena, instrument, side, ticks, before, rows[at]["qty"])
+        if flags & LAST:
+            return at
+        at += 1
 
 
 @kernel(entry=False)

@@ -17,6 +17,7 @@ from replay.kernel.book import (
     book_check,
     book_clear,
     book_depth,
+    book_has,
     book_levels,
     book_lots,
     book_next,
@@ -72,6 +73,7 @@ class Pair:
         assert self.levels() == [self.oracle.levels(s) for s in (1, -1)]
         for side, nothing in ((1, NO_BID), (-1, NO_ASK)):
             assert book_lots(self.books, self.cells, 1, side, probe) == self.oracle.lots(side, probe)
+            assert self.oracle.lots(side, probe) == 0 or book_has(self.books, self.cells, 1, side, probe) != 0
             for ticks in [probe, *(t for t, _ in self.oracle.levels(side, 5))]:
                 after = self.oracle.next(side, ticks)
                 assert book_next(self.books, self.cells, 1, side, ticks) == (nothing if after is None else after)
