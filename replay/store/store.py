@@ -74,7 +74,7 @@ class Store:
             if not self.path.is_dir():
                 raise ConfigError("store", fspath(path), "is a file", "name the folder of a store")
             inside = [child.name for child in self.path.iterdir()]
-            if inside and not any(layout.value_of(n, "venue") or n in (layout.WRITING, layout.HOT) for n in inside):
+            if inside and not any(layout.value_of(name, "venue") or name in layout.OWN for name in inside):
                 raise ConfigError(
                     "store", fspath(path), "is a folder, but not of a store (no venue=… in it)",
                     "name the folder of a store, or a new one",
@@ -151,18 +151,19 @@ class Store:
 
     def writer(
         self, instrument: Instrument, *, source_files: Sequence[SourceFile | Path | str] = (),
-        existing: Existing = "error",
+        existing: Existing = "error", origin: str = "",
     ) -> Writer:  # fmt: skip
         """A writer of one instrument (see `replay.store.writer.Writer`).
 
         `source_files` are kept with their SHA-256; paths are read for it.  `existing` says what happens to a day that
-        the store has already: "error", "replace" or "skip".  A day that is damaged or incomplete is always written.
+        the store has already: "error", "replace" or "skip".  A day that is damaged or incomplete is always written; one
+        that was written under the same `origin` (not "") is left as it is unless "replace" is said.
         """
-        return Writer(instrument, source_files, existing, self.catalog)
+        return Writer(instrument, source_files, existing, self.catalog, origin)
 
     def record(
         self, source: Source, *, source_files: Sequence[SourceFile | Path | str] = (), existing: Existing = "error",
-        progress: Callable[[int], None] | None = None,
+        origin: str = "", progress: Callable[[int], None] | None = None,
     ) -> int:  # fmt: skip
         """Write everything that a source yields, so that it replays with the same result.  Returns the rows read.
 
@@ -173,7 +174,8 @@ class Store:
         today = -1
         with ExitStack() as stack:
             writers = [
-                stack.enter_context(self.writer(i, source_files=files, existing=existing)) for i in source.instruments
+                stack.enter_context(self.writer(i, source_files=files, existing=existing, origin=origin))
+                for i in source.instruments
             ]
             before = _counts(source)
             for batch in source.batches():
