@@ -35,7 +35,7 @@ from replay.instruments import Instrument
 from replay.quality import QualityReport
 from replay.sources import BATCH_ROWS, Part, Source, find_adapter, metered
 from replay.store import layout
-from replay.store.aside import writing_errors
+from replay.store.aside import Slot, writing_errors
 from replay.store.footer import SourceFile
 from replay.store.prefetch import prefetched
 from replay.store.store import Store
@@ -212,13 +212,17 @@ def note(store: Store, key: str, files: Sequence[SourceFile], marks: Sequence[Da
     facts = {"files": [asdict(file) for file in files], "days": [asdict(mark) for mark in marks]}
     path = store.path / layout.IMPORTS / f"{key}.json"
     with writing_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")
-        with aside.open("w") as file:
-            file.write(json.dumps(facts, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        slot = Slot(store.path)
+        try:
+            aside = slot.path / path.name
+            with aside.open("w") as file:
+                file.write(json.dumps(facts, indent=1) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.replace(path)
+        finally:
+            slot.release()
 
 
 def finished(store: Store, key: str) -> tuple[DayMark, ...] | None:
