@@ -24,6 +24,7 @@ from replay.store.check import check_day
 from replay.store.columns import chosen
 from replay.store.footer import SourceFile, combined_digest
 from replay.store.source import StoreSource, add_counts
+from replay.store.warm import start_of
 from replay.store.writer import Existing, Writer
 from replay.units import iso_from_us
 
@@ -115,12 +116,14 @@ class Store:
 
     def source(
         self, instruments: Iterable[str] = (), start_us: int | None = None, end_us: int | None = None,
-        channels: Sequence[str] | None = None, *, hot: bool = False,
+        channels: Sequence[str] | None = None, *, hot: bool = False, warm: bool = False,
     ) -> StoreSource:  # fmt: skip
         """The events of some instruments (`venue:symbol`; all without a choice) with `ts` in [start_us, end_us).
 
         Instruments are numbered in the order given.  `channels` chooses from `layout.CHANNELS`.  `hot` reads
-        uncompressed copies, which are made where they are missing: faster for windows and repeated runs.
+        uncompressed copies, which are made where they are missing: faster for windows and repeated runs.  `warm` adds
+        what was before `start_us` and must be known there: the book from its last snapshot on, and the last quote,
+        trade, mark and funding rate (see `replay.store.warm`).
 
         Raises ConfigError for an unknown instrument or channel and for a range without a day, DataError when a day in
         the range is damaged or incomplete.
@@ -135,11 +138,15 @@ class Store:
                 raise ConfigError("instruments", name, "is not in the store", did_you_mean(name, known))
         if start_us is not None and end_us is not None and start_us >= end_us:
             raise ConfigError("end_us", end_us, f"is not after start_us={start_us}")
-        days = {name: self.catalog.between(name, start_us, end_us) for name in wanted}
+        starts = {}
+        if warm and start_us is not None:
+            starts = {(n, c): start_of(self.catalog, n, c, start_us) for n in wanted for c in chosen}
+        first = {name: min([us for (n, _), us in starts.items() if n == name], default=start_us) for name in wanted}
+        days = {name: self.catalog.between(name, first[name], end_us) for name in wanted}
         for name, found in days.items():
             if not found:
                 raise ConfigError("start_us, end_us", (start_us, end_us), f"{name} has no day there", self._span(name))
-        return StoreSource(self.path, days, chosen, start_us, end_us, hot)
+        return StoreSource(self.path, days, chosen, start_us, end_us, hot, starts)
 
     def _span(self, name: str) -> str:
         days = self.days(name)
