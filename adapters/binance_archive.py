@@ -19,12 +19,15 @@ from adapters.datasets import DataFile, DataSetSource, Notes, check_options
 from adapters.decoders.binance_archive import REFUSED, TYPES
 from adapters.decoders.binance_lines import COINM, MARKETS, SPOT, USDM, Market, coin_margined
 from adapters.decoders.csv_table import CsvReader, Names
+from adapters.dividing import joined_parts
 from adapters.survey import instrument_of
 from adapters.transports.file import Opener, open_member, open_recording, read_chunks
 from replay.errors import ConfigError, DataError, did_you_mean
 from replay.instruments import Instrument
+from replay.sources import Part
 
-NAME = re.compile(r"(?P<symbol>[^-]+)-(?P<type>[A-Za-z]+)-\d{4}-\d\d(-\d\d)?\.(zip|csv|csv\.gz)")
+NAME = re.compile(r"(?P<symbol>[^-]+)-[A-Za-z]+-(?P<period>\d{4}-\d\d(-\d\d)?)\.(zip|csv|csv\.gz)")
+MONTH = len("2024-08")
 BY_NAME = {market.name: market for market in MARKETS}
 
 
@@ -32,10 +35,8 @@ class ArchiveFile(DataFile):
     """One file; DataError when its name, checksum or columns are wrong, or when it holds no events."""
 
     def __init__(self, path: Path, market: Market | None) -> None:
-        match = NAME.fullmatch(path.name)
-        if not match:
-            raise DataError("the name is not that of an archive file", str(path), hint="SYMBOL-type-YYYY-MM-DD.zip")
-        self.symbol, kind = match["symbol"], match["type"]
+        self.symbol, _ = period_of(path)
+        kind = path.name.split("-")[1]
         if kind in REFUSED:
             raise DataError(f"{kind} cannot be replayed: {REFUSED[kind]}", str(path))
         if kind not in TYPES:
@@ -99,6 +100,14 @@ def inferred(venue: str, symbol: str, finding: np.void) -> Instrument:
     return instrument_of(symbol, BY_NAME[venue], finding)
 
 
+def period_of(path: Path) -> tuple[str, str]:
+    """(symbol, `2024-08-08` or `2024-08`) by the name; DataError when it is none of the archive."""
+    match = NAME.fullmatch(path.name)
+    if not match:
+        raise DataError("the name is not that of an archive file", str(path), hint="SYMBOL-type-YYYY-MM-DD.zip")
+    return match["symbol"], match["period"]
+
+
 class ArchiveAdapter:
     """Binance's public archive (see `replay.sources.Adapter`)."""
 
@@ -106,6 +115,16 @@ class ArchiveAdapter:
 
     def __repr__(self) -> str:
         return "ArchiveAdapter()"
+
+    def parts(self, paths: Sequence[Path]) -> list[Part]:
+        """Files of one symbol and day together, of one symbol and month where there is a file of the whole month."""
+        periods = [period_of(path) for path in paths]
+        months = {(symbol, period) for symbol, period in periods if len(period) == MONTH}
+        files = []
+        for path, (symbol, period) in zip(paths, periods):
+            month = (symbol, period[:MONTH])
+            files.append((path, [month if month in months else (symbol, period)]))
+        return joined_parts(files, {})
 
     def open(
         self, paths: Sequence[Path], *, instruments: Sequence[Instrument] = (), **options: Any

@@ -12,11 +12,14 @@ import numpy as np
 from adapters.datasets import DataFile, DataSetSource, Notes, check_options
 from adapters.decoders.csv_table import CsvReader, Names
 from adapters.decoders.tardis_csv import data_type_of
+from adapters.dividing import joined_parts
 from adapters.terms import IN_CONTRACTS, inferred
 from adapters.transports.file import first_line, read_chunks
 from replay.errors import DataError
 from replay.instruments import Instrument
 from replay.quality import QualityReport
+from replay.sources import Part
+from replay.units import US_PER_DAY
 
 
 class TardisFile(DataFile):
@@ -63,6 +66,24 @@ class TardisSource(DataSetSource):
         return report
 
 
+def keys_of(path: Path) -> tuple[set[tuple[str, str, int]], int]:
+    """(exchange, symbol, UTC day) of the instruments in the first lines, and the midnight that ends the day, in µs.
+
+    A file of several symbols has the key (exchange, "", day) as well.  DataError when there is no row with a time.
+    """
+    chunk = next(read_chunks(path), None)
+    lines = chunk.data.splitlines()[1:] if chunk else []
+    cells = [line.split(b",", 4) for line in lines]
+    if not cells or len(cells[0]) < 5 or not cells[0][3].isdigit():
+        raise DataError("it has no row with exchange, symbol and times", str(path), 2, "is it a Tardis CSV file?")
+    day = int(cells[0][3]) // US_PER_DAY
+    names = {(cell[0].decode(errors="replace"), cell[1].decode(errors="replace")) for cell in cells if len(cell) == 5}
+    keys = {(exchange, symbol, day) for exchange, symbol in names}
+    if len(names) > 1:
+        keys |= {(exchange, "", day) for exchange, _ in names}
+    return keys, (day + 1) * US_PER_DAY
+
+
 class TardisAdapter:
     """Tardis CSV (see `replay.sources.Adapter`)."""
 
@@ -70,6 +91,16 @@ class TardisAdapter:
 
     def __repr__(self) -> str:
         return "TardisAdapter()"
+
+    def parts(self, paths: Sequence[Path]) -> list[Part]:
+        """Files of one instrument and day together; all of an exchange and day when one holds several symbols."""
+        found = [(path, *keys_of(path)) for path in paths]
+        grouped = {(key[0], key[2]) for _, keys, _ in found for key in keys if not key[1]}
+        files = []
+        for path, keys, _ in found:
+            mixed = {(exchange, "", day) for exchange, _, day in keys if (exchange, day) in grouped}
+            files.append((path, keys | mixed))
+        return joined_parts(files, {key: end for _, keys, end in found for key in keys})
 
     def open(
         self,

@@ -65,8 +65,9 @@ class Replay:
     "allow" (default with "full").  `on_gap` rejects or holds new orders while a book is invalid.  `borrow` lets a spot
     account sell what it does not hold.  `deposit` is the account's money for margin, in each settlement currency.
     `start` and `end` cut a piece out of a recording: what was received before `start` only rebuilds the books (no
-    handler, no sample of equity), `on_start` is called at `start` and sees them; what was received after `end` is not
-    read.  None means the recording's own first and last event.  `warm_up_us` refuses orders for that long from there.
+    handler, no sample of equity; of a store only what that needs is read), `on_start` is called at `start` and sees
+    them; what was received after `end` is not read.  None means the recording's own first and last event.
+    `warm_up_us` refuses orders for that long from there.
     `sample_us` is the grid of the equity curve.
 
     Raises ConfigError for anything unknown, contradictory or out of range.
@@ -100,7 +101,8 @@ class Replay:
         if isinstance(sources, (str, Path)):
             from replay.store import Store
 
-            sources = Store(sources).source(names)
+            start_us = None if start is None else _moment("start", start)
+            sources = Store(sources).source(names, start_us, warm=True)
         if isinstance(sources, np.ndarray):
             sources = [ArraySource(sources, [i for i in instruments if not isinstance(i, str)])]
         elif isinstance(sources, Source):
@@ -162,11 +164,14 @@ class Replay:
         """A replay of a part of a store (see `replay.store.Store.source`).
 
         Only rows with `ts` in [start_us, end_us) are read: a book is valid after the first snapshot there.  With the
-        setting `start`, a later time, they rebuild the books first.
+        setting `start`, a later time, they rebuild the books first; without `start_us` what comes before `start` is
+        read from the last snapshots on.
         """
         from replay.store import Store
 
-        source = Store(path).source(instruments, start_us, end_us, channels, hot=hot)
+        warm = start_us is None and settings.get("start") is not None
+        from_us = _moment("start", settings["start"]) if warm else start_us
+        source = Store(path).source(instruments, from_us, end_us, channels, hot=hot, warm=warm)
         return cls([source], instruments=list(instruments), **settings)
 
     def settings(self, models: Models) -> dict[str, Any]:

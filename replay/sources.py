@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from os import fspath
 from pathlib import Path
@@ -74,6 +77,43 @@ class Adapter(Protocol):
         leave out the depth messages whose 0-based ordinal i has i >= drop_from and i % drop_every == 0 (0: none).
         Raises DataError for what cannot be read.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Recordings that must be read together, and can be without any others.
+
+    `end_us` is the midnight that ends their UTC day, where whoever made the files cut them there by local time; None
+    when they may hold any times.
+    """
+
+    paths: tuple[Path, ...]
+    end_us: int | None = None
+
+
+class Divisible(Protocol):
+    """An adapter that can tell, without reading them whole, which recordings need each other."""
+
+    def parts(self, paths: Sequence[Path]) -> list[Part]:
+        """All paths, each in one part; no instrument and day is in two parts.  DataError for what cannot be read."""
+
+
+_METER: ContextVar[Callable[[int], None]] = ContextVar("_METER", default=lambda count: None)
+
+
+def count_read(count: int) -> None:
+    """Tell whoever watches (`metered`) that a transport took `count` bytes from a recording."""
+    _METER.get()(count)
+
+
+@contextmanager
+def metered(meter: Callable[[int], None]) -> Iterator[None]:
+    """Call `meter(bytes)` while recordings are read in this block and thread; what it raises ends the reading."""
+    token = _METER.set(meter)
+    try:
+        yield
+    finally:
+        _METER.reset(token)
 
 
 def adapter_names() -> list[str]:

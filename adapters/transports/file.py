@@ -7,23 +7,25 @@ the file and, where there is one, the line.
 from __future__ import annotations
 
 import gzip
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from isal import igzip, isal_zlib
 
 from replay.errors import DataError
+from replay.sources import count_read
 
 BLOCK_BYTES = 524_288
 MAX_LINE_BYTES = 67_108_864
 GZIP_MAGIC = b"\x1f\x8b"
 BROKEN = cast(tuple[type[Exception], ...], (isal_zlib.error, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, OSError))
 Opener = Callable[[Path], IO[bytes]]
-open_gzip = cast(Callable[[Path, str], IO[bytes]], igzip.open)
+open_gzip = cast(Callable[[Path | IO[bytes], str], IO[bytes]], igzip.open)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +47,31 @@ class Chunk:
         return self.origins[line] if self.origins else (self.path, self.first_line + line)
 
 
+class _Metered(io.FileIO):
+    """A file that tells how much of it was read (see `replay.sources.metered`)."""
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer)
+        count_read(count)
+        return count
+
+
 def open_recording(path: Path) -> IO[bytes]:
     """A readable stream of the decompressed bytes; DataError when the file cannot be opened."""
     if path.is_dir():
         raise DataError("this is a directory, not a recording", str(path), hint="name the files in it")
     try:
-        raw = path.open("rb")
+        raw = io.BufferedReader(_Metered(path), BLOCK_BYTES)
     except FileNotFoundError:
         raise DataError("no such file", str(path)) from None
     except OSError as error:
         raise DataError(f"cannot be opened ({error.strerror})", str(path)) from error
     magic = raw.read(2)
-    if magic == GZIP_MAGIC:
-        raw.close()
-        return open_gzip(path, "rb")
     raw.seek(0)
+    if magic == GZIP_MAGIC:
+        stream = open_gzip(raw, "rb")
+        stream.myfileobj = raw  # type: ignore[attr-defined]  # what it closes with itself
+        return stream
     if path.suffix == ".gz":
         raw.close()
         what = "it is empty" if not magic else "it does not start as gzip does"

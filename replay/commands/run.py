@@ -12,7 +12,7 @@ from replay.terminal import ProgressLine
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
-    from replay.engine import Progress
+    from replay.engine import Progress, Replay
     from replay.results import Result
     from replay.strategy import Strategy
 
@@ -21,12 +21,17 @@ def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
     parser = subparsers.add_parser(
         "run",
-        help="run a strategy over recordings",
-        description="Replay recordings through a Strategy and print fills, P&L, fees and the quality of the data.",
+        help="run a strategy over recordings or a store",
+        description="Replay a store, or recordings with --data and --adapter, through a Strategy and print fills, P&L, "
+        "fees and the quality of the data.",
+    )
+    parser.add_argument("store", nargs="?", type=Path, metavar="STORE", help="folder of a store")
+    parser.add_argument(
+        "--instrument", action="append", default=[], metavar="VENUE:SYMBOL", help="of a store: only this; repeatable"
     )
     parser.add_argument("--strategy", required=True, metavar="MODULE:CLASS", help="strategies.market_maker:MarketMaker")
-    parser.add_argument("--data", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, plain or gzip")
-    parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote them: binance-usdm, …")
+    parser.add_argument("--data", nargs="+", default=[], type=Path, metavar="FILE", help="recordings, plain or gzip")
+    parser.add_argument("--adapter", metavar="NAME", help="who wrote them: binance-usdm, …")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
     parser.add_argument("--mode", default="auto", metavar="MODE", help="interpreted, compiled or auto (default auto)")
     add_model_arguments(parser)
@@ -138,15 +143,29 @@ def progress_to(line: ProgressLine) -> Progress:
     return lambda rows, time_us, fills: line.show(f"{rows:,} rows   {iso_from_us(time_us)[:19]}   {fills:,} fills")
 
 
+def replay_of(arguments: argparse.Namespace, settings: dict[str, Any]) -> Replay:
+    """The replay of the store or the recordings that the arguments name; ConfigError when they name neither or both."""
+    from replay.engine import Replay
+
+    if (arguments.store is None) == (not arguments.data):
+        raise ConfigError("", "", "name a store, or recordings with --data and --adapter")
+    if arguments.store is None:
+        if arguments.adapter is None or arguments.instrument:
+            raise ConfigError("--data", "", "needs --adapter, and --instrument is for stores")
+        return Replay.from_files(arguments.data, adapter=arguments.adapter, **settings)
+    if arguments.adapter is not None:
+        raise ConfigError("--adapter", arguments.adapter, "is for --data", "a store needs none")
+    return Replay.from_store(arguments.store, instruments=arguments.instrument, **settings)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run and print.  Raises ConfigError, DataError or StrategyError."""
     settings = {**model_settings(arguments), "start": _time(arguments.start), "end": _time(arguments.end)}
     strategy = load_strategy(arguments.strategy, arguments.param)
-    from replay.engine import Replay
 
     with ProgressLine(sys.stderr) as line:
         line.show("reading …")
-        replay = Replay.from_files(arguments.data, adapter=arguments.adapter, progress=progress_to(line), **settings)
+        replay = replay_of(arguments, {**settings, "progress": progress_to(line)})
         line.clear()
         result = replay.run(strategy, mode=arguments.mode)
     if arguments.json:

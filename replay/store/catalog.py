@@ -90,6 +90,11 @@ class Day:
         return self.footers[0].source_files
 
     @property
+    def origin(self) -> str:
+        """The import that wrote the day, "" for other writers."""
+        return self.footers[0].origin
+
+    @property
     def quality(self) -> DayQuality:
         """What was wrong with the day."""
         return self.footers[0].quality

@@ -171,13 +171,13 @@ class FileDraft:
 
     def footer(
         self, channel: str, day: int, siblings: dict[str, str], source_files: tuple[SourceFile, ...],
-        quality: DayQuality,
+        quality: DayQuality, origin: str,
     ) -> Footer:  # fmt: skip
         """All facts of this file."""
         constants = {name: low for name, low in self.low.items() if low == self.high[name]}
         return Footer(
             self.instrument, channel, day, self.rows, self.messages, self.first_us, self.last_us, self.first_seq,
-            self.last_seq, self.max_latency_us, self.digest(), constants, siblings, source_files, quality,
+            self.last_seq, self.max_latency_us, self.digest(), constants, siblings, source_files, quality, origin,
         )  # fmt: skip
 
     def finish(self, footer: Footer) -> None:

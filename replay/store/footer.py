@@ -68,7 +68,8 @@ class Footer:
     """One file.  Times are µs of `ts`; `max_latency_us` is the largest `ts - exch_ts`, at least 0.
 
     `digest` covers the rows and their message numbers; `siblings` gives it for every channel of the day, this one
-    included.  `constants` are columns with one value in the whole file.
+    included.  `constants` are columns with one value in the whole file.  `origin` names the import that wrote the day
+    (see `replay.store.ingest`), "" for other writers.
     """
 
     instrument: Instrument
@@ -86,6 +87,7 @@ class Footer:
     siblings: dict[str, str]
     source_files: tuple[SourceFile, ...]
     quality: DayQuality
+    origin: str = ""
 
     def text(self) -> str:
         """JSON, the same bytes for the same facts."""

@@ -2,6 +2,7 @@
 
     STORE/venue=binance-usdm/instrument=BTCUSDT/channel=book/date=2024-08-08/data.parquet
     STORE/.writing/N/      what a running writer has not completed yet, with a lock that dies with the process
+    STORE/.imports/KEY.json  which days a finished import wrote (see `replay.store.ingest`); may be deleted
     STORE/.hot/…           uncompressed copies of some files for faster reading; may be deleted at any time
 
 One Parquet file holds one channel of one instrument and UTC day (by `ts`, the local time of receipt).  The folder
@@ -34,6 +35,9 @@ FILE_NAME = "data.parquet"
 HOT_NAME = "data.arrow"
 WRITING = ".writing"
 HOT = ".hot"
+IMPORTS = ".imports"
+OWN = (WRITING, HOT, IMPORTS)
+"""Folders beside those of the venues."""
 
 _EPOCH = date(1970, 1, 1)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from math import gcd, inf
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -33,13 +34,15 @@ class StoreSource:
 
     The events are those that were written, in the order in which they were written; between instruments that were
     not recorded together, equal `ts` are in order of message number, then of `instruments`.  A window begins where it
-    begins: a book is valid after the first snapshot inside.
+    begins: a book is valid after the first snapshot inside.  `starts` gives other beginnings than `start_us` by
+    (instrument, channel).
     """
 
     def __init__(
         self, root: Path, days: dict[str, list[Day]], channels: Sequence[str], start_us: int | None,
-        end_us: int | None, hot: bool,
+        end_us: int | None, hot: bool, starts: Mapping[tuple[str, str], int] = MappingProxyType({}),
     ) -> None:  # fmt: skip
+        self.starts = starts
         self.root, self.days, self.channels, self.hot = root, days, tuple(channels), hot
         self.name = str(root)
         self.start_us = INT64_MIN if start_us is None else start_us
@@ -76,14 +79,15 @@ class StoreSource:
 
     def _lane(self, index: int, file: DayFile, rows: int) -> Lane:
         footer, path = file.footer, file.path
+        start_us = self.starts.get((footer.instrument.name, footer.channel), self.start_us)
         if self.hot:
             path = hot_copy(self.root, file)
-            batches, constants = hot_batches(path, self.start_us, self.end_us, rows), {}
+            batches, constants = hot_batches(path, start_us, self.end_us, rows), {}
         else:
-            batches = parquet_batches(path, footer, self.start_us, self.end_us, rows)
+            batches = parquet_batches(path, footer, start_us, self.end_us, rows)
             constants = footer.constants
         grid = Grid.of(footer.instrument, self.instruments[index], decimals=not self.hot)
-        return Lane(path, batches, constants, grid, index, self.start_us, self.end_us)
+        return Lane(path, batches, constants, grid, index, start_us, self.end_us)
 
 
 def common_terms(terms: Sequence[Instrument]) -> Instrument:
@@ -92,7 +96,7 @@ def common_terms(terms: Sequence[Instrument]) -> Instrument:
     DataError when the days differ in anything else.
     """
     first = terms[0]
-    tick, lot = _common_step([i.tick for i in terms]), _common_step([i.lot for i in terms])
+    tick, lot = common_step([i.tick for i in terms]), common_step([i.lot for i in terms])
     common = replace(first, tick=tick, lot=lot)
     for other in terms:
         if replace(other, tick=tick, lot=lot) != common:
@@ -100,7 +104,7 @@ def common_terms(terms: Sequence[Instrument]) -> Instrument:
     return common
 
 
-def _common_step(steps: Sequence[Decimal]) -> Decimal:
+def common_step(steps: Sequence[Decimal]) -> Decimal:
     if all(step == steps[0] for step in steps):
         return steps[0]
     pairs = [mantissa(step) for step in steps]

@@ -24,6 +24,7 @@ from replay.store.check import check_day
 from replay.store.columns import chosen
 from replay.store.footer import SourceFile, combined_digest
 from replay.store.source import StoreSource, add_counts
+from replay.store.warm import start_of
 from replay.store.writer import Existing, Writer
 from replay.units import iso_from_us
 
@@ -74,7 +75,7 @@ class Store:
             if not self.path.is_dir():
                 raise ConfigError("store", fspath(path), "is a file", "name the folder of a store")
             inside = [child.name for child in self.path.iterdir()]
-            if inside and not any(layout.value_of(n, "venue") or n in (layout.WRITING, layout.HOT) for n in inside):
+            if inside and not any(layout.value_of(name, "venue") or name in layout.OWN for name in inside):
                 raise ConfigError(
                     "store", fspath(path), "is a folder, but not of a store (no venue=… in it)",
                     "name the folder of a store, or a new one",
@@ -115,12 +116,14 @@ class Store:
 
     def source(
         self, instruments: Iterable[str] = (), start_us: int | None = None, end_us: int | None = None,
-        channels: Sequence[str] | None = None, *, hot: bool = False,
+        channels: Sequence[str] | None = None, *, hot: bool = False, warm: bool = False,
     ) -> StoreSource:  # fmt: skip
         """The events of some instruments (`venue:symbol`; all without a choice) with `ts` in [start_us, end_us).
 
         Instruments are numbered in the order given.  `channels` chooses from `layout.CHANNELS`.  `hot` reads
-        uncompressed copies, which are made where they are missing: faster for windows and repeated runs.
+        uncompressed copies, which are made where they are missing: faster for windows and repeated runs.  `warm` adds
+        what was before `start_us` and must be known there: the book from its last snapshot on, and the last quote,
+        trade, mark and funding rate (see `replay.store.warm`).
 
         Raises ConfigError for an unknown instrument or channel and for a range without a day, DataError when a day in
         the range is damaged or incomplete.
@@ -135,11 +138,15 @@ class Store:
                 raise ConfigError("instruments", name, "is not in the store", did_you_mean(name, known))
         if start_us is not None and end_us is not None and start_us >= end_us:
             raise ConfigError("end_us", end_us, f"is not after start_us={start_us}")
-        days = {name: self.catalog.between(name, start_us, end_us) for name in wanted}
+        starts = {}
+        if warm and start_us is not None:
+            starts = {(n, c): start_of(self.catalog, n, c, start_us) for n in wanted for c in chosen}
+        first = {name: min([us for (n, _), us in starts.items() if n == name], default=start_us) for name in wanted}
+        days = {name: self.catalog.between(name, first[name], end_us) for name in wanted}
         for name, found in days.items():
             if not found:
                 raise ConfigError("start_us, end_us", (start_us, end_us), f"{name} has no day there", self._span(name))
-        return StoreSource(self.path, days, chosen, start_us, end_us, hot)
+        return StoreSource(self.path, days, chosen, start_us, end_us, hot, starts)
 
     def _span(self, name: str) -> str:
         days = self.days(name)
@@ -151,18 +158,19 @@ class Store:
 
     def writer(
         self, instrument: Instrument, *, source_files: Sequence[SourceFile | Path | str] = (),
-        existing: Existing = "error",
+        existing: Existing = "error", origin: str = "",
     ) -> Writer:  # fmt: skip
         """A writer of one instrument (see `replay.store.writer.Writer`).
 
         `source_files` are kept with their SHA-256; paths are read for it.  `existing` says what happens to a day that
-        the store has already: "error", "replace" or "skip".  A day that is damaged or incomplete is always written.
+        the store has already: "error", "replace" or "skip".  A day that is damaged or incomplete is always written; one
+        that was written under the same `origin` (not "") is left as it is unless "replace" is said.
         """
-        return Writer(instrument, source_files, existing, self.catalog)
+        return Writer(instrument, source_files, existing, self.catalog, origin)
 
     def record(
         self, source: Source, *, source_files: Sequence[SourceFile | Path | str] = (), existing: Existing = "error",
-        progress: Callable[[int], None] | None = None,
+        origin: str = "", progress: Callable[[int], None] | None = None,
     ) -> int:  # fmt: skip
         """Write everything that a source yields, so that it replays with the same result.  Returns the rows read.
 
@@ -173,7 +181,8 @@ class Store:
         today = -1
         with ExitStack() as stack:
             writers = [
-                stack.enter_context(self.writer(i, source_files=files, existing=existing)) for i in source.instruments
+                stack.enter_context(self.writer(i, source_files=files, existing=existing, origin=origin))
+                for i in source.instruments
             ]
             before = _counts(source)
             for batch in source.batches():

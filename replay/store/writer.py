@@ -40,11 +40,12 @@ class Writer:
 
     def __init__(
         self, instrument: Instrument, source_files: Sequence[SourceFile | Path | str], existing: Existing,
-        catalog: Catalog,
+        catalog: Catalog, origin: str = "",
     ) -> None:  # fmt: skip
         if existing not in EXISTING:
             raise ConfigError("existing", existing, "is not known", did_you_mean(str(existing), EXISTING))
         self.root, self.instrument, self.existing = catalog.root, instrument, existing
+        self.origin = origin
         self.schema = schema_of(instrument)
         self.source_files = tuple(f if isinstance(f, SourceFile) else SourceFile.of(f) for f in source_files)
         self.quality = InstrumentQuality()
@@ -64,7 +65,8 @@ class Writer:
         replay in exactly the order in which they came.  Without it the messages of each day are counted from 0.
 
         Raises ConfigError for rows that break these rules, and for a day that is in the store already when `existing`
-        is "error" ("skip" leaves such days as they are, "replace" writes them anew); DataError when a number does not
+        is "error" ("skip" leaves such days as they are, "replace" writes them anew; a day of the same `origin` is left
+        as it is, too, unless it is replaced); DataError when a number does not
         fit or the disk is full.  After an error nothing of the unfinished day remains.
         """
         if self._over:
@@ -133,30 +135,34 @@ class Writer:
             return
         if self._day is None or self._day.number != day:
             self._complete()
-            if self.existing != "replace" and self._is_there(day):
-                if self.existing == "skip":
-                    self._skipping = day
-                    return
-                raise ConfigError(
-                    "existing", "error", f"{self.instrument.name} {layout.date_of(day)} is in the store already",
-                    'pass existing="replace" to write it anew, "skip" to leave it',
-                )  # fmt: skip
+            if self.existing != "replace" and self._keeps(day):
+                self._skipping = day
+                return
             self._open(day)
         assert self._day is not None
         with writing_errors(self.root):
             self._day.write(events, message)
 
-    def _is_there(self, day: int) -> bool:
-        """Whether the store has a complete day of that number; what is broken or incomplete is written anew."""
+    def _keeps(self, day: int) -> bool:
+        """Whether the store has a complete day of that number, to be left alone; ConfigError when that is a mistake.
+
+        What is broken or incomplete is written anew.
+        """
         name = self.instrument.name
         self._catalog.forget(name)  # another process may have written it
         if day not in self._catalog.paths(name):
             return False
         try:
-            self._catalog.day(name, day)
+            found = self._catalog.day(name, day)
         except DataError:
             return False
-        return True
+        if self.existing == "skip" or (self.origin and found.origin == self.origin):
+            return True
+        files = ", ".join(file.name for file in found.source_files)
+        raise ConfigError(
+            "existing", self.existing, f"{name} {found.date} is in the store already" + (files and f", from {files}"),
+            'pass existing="replace" (replay import --replace) to write it anew, "skip" to leave it',
+        )  # fmt: skip
 
     def _open(self, day: int) -> None:
         with writing_errors(self.root):
@@ -175,7 +181,7 @@ class Writer:
         siblings = {channel: file.digest() for channel, file in day.files.items()}
         with writing_errors(self.root):
             for channel, file in day.files.items():
-                footer = file.footer(channel, day.number, siblings, self.source_files, quality)
+                footer = file.footer(channel, day.number, siblings, self.source_files, quality, self.origin)
                 file.finish(footer)
             for channel, file in day.files.items():
                 place = self.root / layout.file_path(name, channel, day.number)
