@@ -10,20 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("aiohttp", reason="aiohttp is not installed")
-pytest.importorskip("stamina", reason="stamina is not installed")
-
-from adapters.base import FillGap  # noqa: E402
-from adapters.binance import COINM, SPOT, USDM, BinanceAdapter  # noqa: E402
-from adapters.relay import RelayFiller  # noqa: E402
-from adapters.transports.relay import Settings  # noqa: E402
-from replay.engine import Replay  # noqa: E402
-from replay.errors import ConfigError, DataError, TransportError  # noqa: E402
-from replay.events import BOOK, CLEAR, GAP, LAST, REPAIRED, SNAPSHOT  # noqa: E402
-from replay.strategy import Strategy  # noqa: E402
-from replay.synthetic import SyntheticMarket  # noqa: E402
-from replay.units import plain  # noqa: E402
-from tests.adapters.relay_server import KEY, RelayServer, serving, status  # noqa: E402
+from adapters.base import FillGap
+from adapters.binance import COINM, SPOT, USDM, BinanceAdapter
+from adapters.relay import RelayFiller
+from adapters.transports.relay import Settings
+from replay.engine import Replay
+from replay.errors import ConfigError, DataError, TransportError
+from replay.events import BOOK, CLEAR, GAP, LAST, REPAIRED, SNAPSHOT
+from replay.strategy import Strategy
+from replay.synthetic import SyntheticMarket
+from replay.units import plain
+from tests.adapters.relay_server import KEY, RelayServer, serving, status
 
 EVERY, FROM = 40, 20
 DURATION_US = {"binance-usdm": 20_000_000, "binance-spot": 20_000_000, "binance-coinm": 8_000_000}

@@ -17,12 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("aiohttp", reason="aiohttp is not installed")
-pytest.importorskip("stamina", reason="stamina is not installed")
-
-from adapters.decoders.relay import SHAPES, Pager, Shape  # noqa: E402
-from adapters.relay import ADAPTER, relay_source  # noqa: E402
-from adapters.transports.relay import (  # noqa: E402
+from adapters.decoders.relay import SHAPES, Pager, Shape
+from adapters.relay import ADAPTER, relay_source
+from adapters.transports.relay import (
     RELAY,
     DataSet,
     Relay,
@@ -30,13 +27,13 @@ from adapters.transports.relay import (  # noqa: E402
     data_sets,
     download,
 )
-from replay.cli import make_parser  # noqa: E402
-from replay.commands.fetch import download as fetch_command  # noqa: E402
-from replay.commands.fetch import find_fetcher  # noqa: E402
-from replay.errors import ConfigError, DataError, ReplayError, TransportError  # noqa: E402
-from replay.events import BOOK, CLEAR, FUNDING, LAST, LIQUIDATION, MARK, SNAPSHOT, TRADE  # noqa: E402
-from replay.sources import find_adapter  # noqa: E402
-from tests.adapters.relay_server import (  # noqa: E402
+from replay.cli import make_parser
+from replay.commands.fetch import download as fetch_command
+from replay.commands.fetch import find_fetcher
+from replay.errors import ConfigError, DataError, ReplayError, TransportError
+from replay.events import BOOK, CLEAR, FUNDING, LAST, LIQUIDATION, MARK, SNAPSHOT, TRADE
+from replay.sources import find_adapter
+from tests.adapters.relay_server import (
     KEY,
     Fault,
     RelayServer,
@@ -177,7 +174,7 @@ def test_retry_after_is_kept_by_every_call(server: RelayServer) -> None:
 
 def test_a_relay_that_wants_too_long_a_pause_is_left(server: RelayServer) -> None:
     server.script = [status(429, Retry_After="86400")]
-    with pytest.raises(TransportError, match="a pause of 86400 s.*come back then"):
+    with pytest.raises(TransportError, match=r"a pause of 86400 s.*come back then"):
         all_rows(server)
 
 
