@@ -39,7 +39,36 @@ class Reconnect:
     reason: str
 
 
-Command = FetchSnapshot | Subscribe | Reconnect
+@dataclass(frozen=True, slots=True)
+class FillGap:
+    """Ask somebody who has them for the messages `first_id` to `last_id` of `symbol`, which are missing."""
+
+    symbol: str
+    first_id: int
+    last_id: int
+
+
+Command = FetchSnapshot | Subscribe | Reconnect | FillGap
+
+Cell = tuple[int, int]
+"""A number as (value, digits): value · 10^−digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The answer to FillGap: a full book with the last update id in it; (price, size) of each level."""
+
+    sequence: int
+    bids: tuple[tuple[Cell, Cell], ...]
+    asks: tuple[tuple[Cell, Cell], ...]
+
+
+class Filler(Protocol):
+    """Carries out FillGap for recordings, where one can wait for the answer."""
+
+    def __call__(self, gap: FillGap) -> Filled:
+        """A book at `gap.last_id` or later; DataError when there is none, TransportError when nobody can be asked."""
+
 
 EventSink = Callable[[np.ndarray], None]
 """Takes a batch of EVENT records that is valid until it returns; whole messages only."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from adapters.base import Filler
 from adapters.decoders import binance_lines
 from adapters.decoders.binance import Reader
 from adapters.decoders.binance_lines import Market
@@ -30,8 +31,10 @@ from replay.sources import BATCH_ROWS, file_digests
 class BinanceSource:
     """Recordings of one market (see `replay.sources.Source`); `batches` can be called again."""
 
-    def __init__(self, market: Market, survey: Survey, repair: Repair, drop: Drop) -> None:
-        self.market, self.survey, self.repair, self.drop = market, survey, repair, drop
+    def __init__(
+        self, market: Market, survey: Survey, repair: Repair, drop: Drop, filler: Filler | None = None
+    ) -> None:  # fmt: skip
+        self.market, self.survey, self.repair, self.drop, self.filler = market, survey, repair, drop, filler
         self.name = ", ".join(path.name for recording in survey.recordings for path in recording.paths)
         self.instruments = survey.instruments
         self.horizon_us = survey.timing.horizon_us
@@ -49,6 +52,7 @@ class BinanceSource:
             drop=self.drop,
             lanes=lanes,
             aggregated=self.survey.aggregated,
+            filler=self.filler,
         )
 
     @property
@@ -128,18 +132,22 @@ class BinanceAdapter:
         """Recordings as a source.
 
         `instruments` gives known ticks and lots; `drop_every`, `drop_from` as in `replay.sources.Adapter`; the option
-        `repair` is "wait" (default) or "bridge".  DataError for what cannot be read, ConfigError for wrong options.
+        `repair` is "wait" (default), "bridge", or "refetch" together with `filler`, who is asked for what is missing
+        (`adapters.base.Filler`).  DataError for what cannot be read, ConfigError for wrong options.
         """
         repair = Repair(options.pop("repair", "wait"))
+        filler: Filler | None = options.pop("filler", None)
         if options:
-            raise ConfigError("option", sorted(options)[0], f"{self.name} has no such option", "known: repair")
+            raise ConfigError("option", sorted(options)[0], f"{self.name} has no such option", "known: repair, filler")
+        if (repair.policy == "refetch") != (filler is not None):
+            raise ConfigError("repair", repair.policy, "needs somebody to ask", "give repair='refetch' and filler=")
         for key, value in (("drop_every", drop_every), ("drop_from", drop_from)):
             if value < 0:
                 raise ConfigError(key, value, "must not be negative")
         if not paths:
             raise ConfigError("paths", [], "no recording was named")
         survey = take_survey([Path(path) for path in paths], self.market, tuple(instruments))
-        return BinanceSource(self.market, survey, repair, Drop(drop_every, drop_from))
+        return BinanceSource(self.market, survey, repair, Drop(drop_every, drop_from), filler)
 
 
 SPOT = BinanceAdapter(binance_lines.SPOT)

@@ -6,12 +6,15 @@ takes message tables and hands out batches of events.  The batch size never chan
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 
+from adapters.base import Filler
+from adapters.filling import Fills, as_message
 from replay.errors import ConfigError, DataError, did_you_mean
 from replay.events import empty_events
 from replay.instruments import Instrument
@@ -28,6 +31,8 @@ POOL_LEVELS = 4_194_304
 they share POOL_LEVELS levels."""
 
 LOG_ROWS = 256
+FILLED_LOG_ROWS = 2
+"""A log without room for a second hole: the kernel comes back after each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class Sequencer:
     """State of one source.
 
     `rule` indexes `gaps.RULES`; `lanes[i]` groups instruments whose depth messages are numbered together for `drop`;
-    `aggregated` holds the symbols whose aggTrades count as trades.
+    `aggregated` holds the symbols whose aggTrades count as trades; `filler` is asked for what holes have swallowed.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Sequencer:
         drop: Drop | None = None,
         lanes: Sequence[int] = (),
         aggregated: frozenset[str] = frozenset(),
+        filler: Filler | None = None,
     ) -> None:
         self.instruments = tuple(instruments)
         self.timing, self.repair = timing, repair or Repair()
@@ -102,7 +108,10 @@ class Sequencer:
         self.rings = np.empty((count, RING_MESSAGES), kernel.RING)
         self.ring_levels = np.empty((count, levels), LEVEL)
         self.latest = np.zeros((count, row_kernel.CHANNELS), np.int64)
-        self.log = np.zeros(LOG_ROWS, kernel.GAP_LOG)
+        self.fills = Fills(filler) if filler else None
+        self.filling = False
+        self.opened: list[int] = []
+        self.log = np.zeros(FILLED_LOG_ROWS if filler else LOG_ROWS, kernel.GAP_LOG)
         self.cursor = np.zeros(1, row_kernel.CURSOR)
         self.setup = np.zeros(1, row_kernel.SETUP)
         self.setup[0] = (timing.offset_ns, timing.horizon_us, self.repair.code, drop.every, drop.start)
@@ -127,16 +136,24 @@ class Sequencer:
         cursor["next"] = 0
         self._resize(rows)
         cursor["limit"] = rows
+        while cursor["next"] < count:
+            stop = self.fills.stop(messages, int(cursor["next"]), count) if self.fills else count
+            yield from self._advance(messages, stop, levels)
+            if self.fills:
+                yield from self._fill(self.fills, messages)
+
+    def _advance(self, messages: np.ndarray, count: int, levels: np.ndarray) -> Iterator[np.ndarray]:
+        """Take messages up to `count`; with a filler only up to the first hole."""
+        cursor = self.cursor[0]
         while True:
             status = kernel.sequence(
                 messages, count, levels, self.setup[0], self.feeds, self.machines, gaps.RULES, self.rings,
                 self.ring_levels, self.ordinals, self.latest, self.log, self.out, cursor,
             )  # fmt: skip
-            if status == kernel.DONE:
+            if status in (kernel.DONE, kernel.LOG_FULL):
                 self._drain_log()
-                return
-            if status == kernel.LOG_FULL:
-                self._drain_log()
+                if status == kernel.DONE or (self.opened and not cursor["releasing"]):
+                    return
             elif status == kernel.GROW:
                 self._resize(int(cursor["needed"]))
             elif status == kernel.OUT_FULL:
@@ -145,6 +162,28 @@ class Sequencer:
                 message = messages[cursor["next"]]
                 name = self.instruments[message["symbol"]].name
                 raise DataError(f"{name}: a price or size is too large for its tick or lot", line=int(message["line"]))
+
+    def _fill(self, fills: Fills, messages: np.ndarray) -> Iterator[np.ndarray]:
+        """Ask for the holes that were just found, and load the answers that are due after the latest message."""
+        cursor = self.cursor[0]
+        while True:
+            for i in self.opened:
+                behind = self.rings[i][self.feeds[i]["head"]]  # the message behind the hole was kept first
+                missing = int(behind["prev_id"] if behind["prev_id"] >= 0 else behind["first_id"] - 1)
+                fills.ask(i, self.instruments[i].symbol, self.open_gaps[i].last_good_id, missing)
+            self.opened.clear()
+            answer = fills.due(self.machines)
+            if answer is None:
+                return
+            at = int(cursor["next"])
+            cursor["next"], self.filling = 0, True
+            message, levels = as_message(*answer, messages[at - 1])
+            refused = int(self.machines[answer[0]]["refused"])
+            while cursor["next"] < 1 or cursor["releasing"]:
+                yield from self._advance(message, 1, levels)
+            if self.machines[answer[0]]["refused"] > refused:
+                fills.failed.setdefault(answer[0], Counter())["the book does not join what follows"] += 1
+            cursor["next"], self.filling = at, False
 
     def flush(self) -> Iterator[np.ndarray]:
         """Rows not handed out yet, as one batch, if any."""
@@ -184,13 +223,18 @@ class Sequencer:
             if what == kernel.CLOSED:
                 gap = self.open_gaps.pop(i)
                 gap.end_us = ts
-                gap.repair = "refetch" if self.repair.policy == "refetch" else "snapshot"
+                fetched = self.filling if self.fills else self.repair.policy == "refetch"
+                gap.repair = "refetch" if fetched else "snapshot"
+                if self.fills and not self.filling:
+                    self.fills.waiting.pop(i, None)
                 continue
             gap = Gap(self.instruments[i].name, ts, int(entry["last_good"]), int(entry["next_id"]))
             if what == kernel.BRIDGED:
                 gap.end_us, gap.repair = ts, "bridge"
             else:
                 self.open_gaps[i] = gap
+                if self.fills:
+                    self.opened.append(i)
             self.gaps.add_gap(gap)
         cursor["logged"] = 0
 
@@ -219,6 +263,9 @@ class Sequencer:
                     q.anomalies[name] = int(feed[field])
             if machine["ignored"]:
                 q.anomalies["snapshot not newer than the book, ignored"] = int(machine["ignored"])
+        for i, reasons in self.fills.failed.items() if self.fills else ():
+            for reason, times in reasons.items():
+                report.of(self.instruments[i].name).anomalies[f"gap not filled: {reason}"] = times
         return report
 
 

@@ -68,7 +68,10 @@ class InstrumentQuality:
 
 @dataclass(slots=True)
 class QualityReport:
-    """Everything noticed while reading one source (or, merged, a whole run)."""
+    """Everything noticed while reading one source (or, merged, a whole run).
+
+    `cache` counts blocks of events by the tier that had them, and what went wrong there (see `replay.cache`).
+    """
 
     instruments: dict[str, InstrumentQuality] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
@@ -77,6 +80,7 @@ class QualityReport:
     max_feed_latency_us: int = 0
     ts_backsteps: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
+    cache: Counter[str] = field(default_factory=Counter)
 
     def of(self, instrument: str) -> InstrumentQuality:
         """The counts of `instrument`, made on first use."""
@@ -97,6 +101,7 @@ class QualityReport:
             max_feed_latency_us=max(self.max_feed_latency_us, other.max_feed_latency_us),
             ts_backsteps=self.ts_backsteps + other.ts_backsteps,
             ignored=self.ignored + other.ignored,
+            cache=self.cache + other.cache,
         )
         for report in (self, other):
             for name, counts in report.instruments.items():
@@ -113,6 +118,7 @@ class QualityReport:
         values["instruments"] = {name: counts.as_dict() for name, counts in self.instruments.items()}
         values["gaps"] = [asdict(gap) for gap in self.gaps]
         values["ignored"] = dict(self.ignored)
+        values["cache"] = dict(self.cache)
         return values
 
     @classmethod
@@ -149,4 +155,6 @@ class QualityReport:
         if self.gaps_total > 20:
             out.append(f"… {self.gaps_total - 20:,} more gaps (all in the JSON)")
         out.extend(f"ignored {count:,} × {what}" for what, count in sorted(self.ignored.items()))
+        if self.cache:
+            out.append("cache: " + ", ".join(f"{count:,} × {what}" for what, count in sorted(self.cache.items())))
         return out

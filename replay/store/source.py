@@ -75,19 +75,23 @@ class StoreSource:
         for number in sorted(by_number):
             found = [(index, file) for index, day in by_number[number] for file in self._files(day)]
             rows = max(LEAST_BLOCK_ROWS, min(BLOCK_ROWS, ROWS_IN_FLIGHT // max(1, len(found))))
-            yield from merged([self._lane(index, file, rows) for index, file in found], rows)
+            lanes = [self.lane(index, file, rows, self._start_of(file), self.end_us) for index, file in found]
+            yield from merged(lanes, rows)
 
-    def _lane(self, index: int, file: DayFile, rows: int) -> Lane:
+    def _start_of(self, file: DayFile) -> int:
+        return self.starts.get((file.footer.instrument.name, file.footer.channel), self.start_us)
+
+    def lane(self, index: int, file: DayFile, rows: int, start_us: int, end_us: int) -> Lane:
+        """The rows of one file with `ts` in [start_us, end_us), at most `rows` at a time, for instrument `index`."""
         footer, path = file.footer, file.path
-        start_us = self.starts.get((footer.instrument.name, footer.channel), self.start_us)
         if self.hot:
             path = hot_copy(self.root, file)
-            batches, constants = hot_batches(path, start_us, self.end_us, rows), {}
+            batches, constants = hot_batches(path, start_us, end_us, rows), {}
         else:
-            batches = parquet_batches(path, footer, start_us, self.end_us, rows)
+            batches = parquet_batches(path, footer, start_us, end_us, rows)
             constants = footer.constants
         grid = Grid.of(footer.instrument, self.instruments[index], decimals=not self.hot)
-        return Lane(path, batches, constants, grid, index, start_us, self.end_us)
+        return Lane(path, batches, constants, grid, index, start_us, end_us)
 
 
 def common_terms(terms: Sequence[Instrument]) -> Instrument:
