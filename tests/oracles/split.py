@@ -43,7 +43,9 @@ class Mids:
         self.mids: list[int] = []
         self.book: dict[int, dict[int, int]] = {1: {}, -1: {}}
         self.valid = False
-        for rows in sorted(_messages(mine), key=lambda rows: (rows[0]["exch_ts"], rows[0]["ts"], rows[0]["kind"] == BOOK)):
+        for rows in sorted(
+            _messages(mine), key=lambda rows: (rows[0]["exch_ts"], rows[0]["ts"], rows[0]["kind"] == BOOK)
+        ):
             self._apply(rows)
             self.times.append(int(rows[0]["exch_ts"]))
             self.mids.append(self._mid())
