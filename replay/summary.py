@@ -69,7 +69,7 @@ def headline(metrics: Metrics) -> list[str]:
         fall, after_s = metrics.drawdown, metrics.drawdown.duration_us / US_PER_S
         share = "" if fall.fraction is None else f" ({fall.fraction:.4%})"
         again = "not recovered" if fall.recovery_us is None else "recovered"
-        risk.append(f"largest drawdown {_money(fall.money)}{share}, {again} after {after_s:,.1f} s")
+        risk.append(f"largest drawdown {fall.money:,.6g}{share}, {again} after {after_s:,.1f} s")
     lines = [f"{of}: " + ", ".join(risk)] if risk else []
     if metrics.fills:
         lines.append(

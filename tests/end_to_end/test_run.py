@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,7 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay import ConfigError, ConstantLatency, Context, MakerTaker, PowerProbQueue, Replay, Strategy, StrategyError
+from replay import (
+    ConfigError,
+    ConstantLatency,
+    Context,
+    MakerTaker,
+    PowerProbQueue,
+    Replay,
+    Result,
+    Strategy,
+    StrategyError,
+)
 from replay.cli import main
 from replay.context import Book, Fill, Gap, Timer, Trade
 from replay.sources import ArraySource, find_adapter
@@ -74,6 +85,22 @@ def test_batch_size_never_changes_the_run(recording: tuple[Path, SyntheticMarket
     results = [replay_of(recording, batch_rows=rows).run(Maker()) for rows in (200, 4_099, 32_768)]
     assert len(results[0].fills) > 20
     assert {r.digest for r in results} == {results[0].digest}
+
+
+def test_a_result_names_the_recording_and_keeps_everything(
+    recording: tuple[Path, SyntheticMarket], tmp_path: Path
+) -> None:  # fmt: skip
+    result = replay_of(recording, deposit=1e5).run(Maker())
+    path = recording[0]
+    assert result.data == {str(path): hashlib.sha256(path.read_bytes()).hexdigest()}
+    result.to_parquet(tmp_path / "result")
+    loaded = Result.load(tmp_path / "result")
+    assert loaded.as_dict() == result.as_dict()
+    for currency in result.currencies:
+        metrics = result.metrics(currency)
+        assert metrics.blind_us > 0 and metrics.steps < metrics.all_steps
+        assert metrics.split.net == metrics.split.spread + metrics.split.inventory - metrics.split.fees
+        assert {m.role for m in metrics.markouts} == {"maker"}
 
 
 def test_two_runs_of_one_replay_are_equal(recording: tuple[Path, SyntheticMarket]) -> None:

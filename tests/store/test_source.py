@@ -234,3 +234,11 @@ def test_an_instrument_without_a_name_of_its_own(tmp_path: Path) -> None:
     assert store.names() == [odd.name]
     assert store.source([odd.name]).instruments == (odd,)
     assert events_of(store.source()).tobytes() == events.tobytes()
+
+
+def test_a_result_names_the_days_that_it_read(tmp_path: Path, market: np.ndarray) -> None:
+    store = Store(tmp_path / "digests")
+    store.record(ArraySource(market, BOTH))
+    result = Replay(str(store.path), sample_us=2**60).run(Listener())
+    days = {f"{name} {day.date}": day.digest for name in store.names() for day in store.days(name)}
+    assert result.data == days and len(days) >= 2

@@ -119,7 +119,7 @@ def test_the_mid_after_fills_is_that_of_the_market(seed: int) -> None:
                 late = mine["exch_ts"] + horizon_us > end
                 inside = len(mine) - int(late.sum()) * (horizon_us > 0)  # an order under way may trade after the end
                 assert (rows["horizon_us"] == horizon_us).sum() == inside
-    assert seen > 20
+    assert seen > 3
 
 
 @pytest.mark.parametrize("seed", SEEDS)

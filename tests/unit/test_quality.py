@@ -79,3 +79,14 @@ def test_json_keeps_every_count() -> None:
     assert values["ignored"] == {"ping": 3}
     assert values["gaps"][0]["next_id"] == 3
     assert values["gaps_total"] == 1
+
+
+def test_a_report_comes_back_from_json() -> None:
+    out = report(messages=3, breaks=1)
+    out.of("v:A").anomalies["crossed"] += 2
+    out.ignored["ping"] = 4
+    out.add_gap(Gap("v:A", 10, 5, 9))
+    out.add_gap(Gap("v:A", 20, 9, 12, 25, "snapshot"))
+    back = QualityReport.from_dict(json.loads(json.dumps(out.as_dict())))
+    assert back == out
+    assert back.lines() == out.lines()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from replay.errors import ConfigError
 from replay.events import LAST, empty_events
 from replay.instruments import Instrument
-from replay.sources import ArraySource, Source, adapter_names, find_adapter
+from replay.sources import ArraySource, Source, adapter_names, digests_of, file_digests, find_adapter
 
 ONE = Instrument("test", "X", "linear", Decimal(1), Decimal(1))
 
@@ -77,3 +79,16 @@ def test_adapters_are_found_by_name() -> None:
         assert find_adapter(name).name == name
     with pytest.raises(ConfigError, match=f"did you mean '{names[0]}'"):
         find_adapter(names[0] + "x")
+
+
+def test_a_source_may_name_what_it_reads(tmp_path: Path) -> None:
+    class Named(ArraySource):
+        def digests(self) -> dict[str, str]:
+            return file_digests([tmp_path / "a", tmp_path / "b"])
+
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").write_bytes(b"")
+    assert digests_of(ArraySource(messages([1]), [ONE])) == {}
+    found = digests_of(Named(messages([1]), [ONE]))
+    assert list(found) == [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert found[str(tmp_path / "a")] == hashlib.sha256(b"abc").hexdigest()
