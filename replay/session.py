@@ -36,6 +36,7 @@ from replay.kernel import codes
 from replay.kernel.advance import advance
 from replay.kernel.agenda import PHASE_TIMER, PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
 from replay.kernel.book import grow_book, open_books, side_cells
+from replay.kernel.by_order import rehash
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.orders import BOOKS_EACH, RESERVED
@@ -163,7 +164,7 @@ class Session:
             "books": n_books, "cells": 2 * n_books * side_cells(),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
-            "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
+            "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024, "market_orders": 2,
         }  # fmt: skip
         arena = Arena(counts)
         open_books(arena["books"], arena["cells"])
@@ -384,6 +385,10 @@ class Session:
             taken["next"][old:] = np.arange(old + 1, 2 * old + 1)
             taken["next"][-1] = self.arena["run"][0]["free_taken"]
             self.arena["run"][0]["free_taken"] = old
+        elif what == codes.ROOM_MARKET_ORDERS:
+            old_orders = self.arena["market_orders"].copy()
+            self.arena.resize(market_orders=np.zeros(4 * len(old_orders), old_orders.dtype))
+            rehash(old_orders, self.arena["market_orders"])
         else:
             self.make_room()
         self._bind()

@@ -210,7 +210,7 @@ def test_broken_files(tmp_path: Path) -> None:
 
 
 def test_the_order_book_checks_itself() -> None:
-    follower = Follower([Snapshot(Path("x"), 1, {"a": (1, 5, 7)})], Counter())
+    follower = Follower([Snapshot(Path("x"), 1, {7: (1, 5, 7)})], Counter())
     list(follower.rows([{"type": "received", "sequence": 2, "time": "2018-07-13T20:47:11Z"}], Path("x")))
     follower.book.check()
     follower.book.levels[1, 5] = 8
