@@ -1,11 +1,15 @@
-"""Coinbase level-3 recordings (`full` channel and order-book snapshots) as aggregated level-2 books and trades.
+"""Coinbase level-3 recordings (`full` channel and order-book snapshots): orders, their levels, and trades.
 
 A recording is a JSON list of messages and one or more REST order books (`level=3`), each file one JSON document that
-is read whole.  Every order is followed by its id; what goes out is the new size of its price level:
+is read whole.  Every order is followed by its id; what goes out is its new size (ORDER, unless `orders=False`) and then
+the new size of its price level (BOOK):
 
     open     the order rests with remaining_size         match    the maker loses size, and a trade is printed
-    done     the order leaves                            change   the order has new_size
+    done     the order leaves                            change   the order has new_size, perhaps at new_price
     received, activate: nothing rests yet
+
+The number of an order is 63 bits of a hash of its id.  The venue matches first come, first served
+(https://docs.cdp.coinbase.com/exchange/concepts/matching-engine), so `replay.kernel.by_order` is exact for it.
 
 Messages up to the sequence of the first book are older than it.  A missing sequence makes the book invalid until the
 next book file.  A later book file is compared with the orders that were followed: what differs is counted, and the
@@ -15,6 +19,7 @@ has no other.  `side` of a match is the maker's, the taker's is the opposite.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +34,8 @@ from adapters.datasets import DataFile, DataSetSource, Notes, check_options
 from adapters.decoders.csv_table import Names
 from adapters.terms import inferred
 from adapters.transports.file import BROKEN, open_recording
-from replay.errors import DataError
-from replay.events import BOOK, GAP, TRADE
+from replay.errors import ConfigError, DataError
+from replay.events import BOOK, GAP, ORDER, TRADE
 from replay.instruments import Instrument
 from replay.kernel.assemble import BEGINS, NO_SEQ, ROW, SNAP
 from replay.units import US_PER_S, scaled_int
@@ -38,6 +43,8 @@ from replay.units import US_PER_S, scaled_int
 DIGITS = 8
 TABLE_ROWS = 16_384
 SIDES = {"buy": 1, "sell": -1}
+KIND = 6
+"""Where the kind stands in a row of `_table`."""
 QUIET = frozenset(("received", "activate", "subscriptions", "heartbeat"))
 Order = tuple[int, int, int]
 """side, price, size; numbers in units of 1e-8"""
@@ -46,14 +53,14 @@ Level = tuple[int, int]
 
 @dataclass(slots=True)
 class OrderBook:
-    """Orders by id, and the size of each level (side, price); never 0."""
+    """Orders by number, and the size of each level (side, price); never 0."""
 
-    orders: dict[str, Order] = field(default_factory=dict)
+    orders: dict[int, Order] = field(default_factory=dict)
     levels: Counter[Level] = field(default_factory=Counter)
 
-    def set(self, name: str, order: Order | None) -> list[Level]:
+    def set(self, number: int, order: Order | None) -> list[Level]:
         """Put, change or (None) remove an order; the levels that changed."""
-        before = self.orders.pop(name, None)
+        before = self.orders.pop(number, None)
         touched = []
         for change, sign in ((before, -1), (order, 1)):
             if change and change[2]:
@@ -63,7 +70,7 @@ class OrderBook:
                     del self.levels[level]
                 touched.append(level)
         if order and order[2]:
-            self.orders[name] = order
+            self.orders[number] = order
         return list(dict.fromkeys(touched))
 
     def check(self) -> None:
@@ -81,15 +88,15 @@ class Snapshot:
 
     path: Path
     sequence: int
-    orders: dict[str, Order]
+    orders: dict[int, Order]
 
 
 class Recording(DataFile):
     """The files of one product; `path` is that of the messages, and lines count messages from 1."""
 
-    def __init__(self, path: Path, messages: list[dict[str, Any]], snapshots: Sequence[Snapshot]) -> None:
+    def __init__(self, path: Path, messages: list[dict[str, Any]], snapshots: Sequence[Snapshot], orders: bool) -> None:
         super().__init__(path, "full", "mixed")
-        self.messages = messages
+        self.messages, self.orders = messages, orders
         self.snapshots = sorted(snapshots, key=lambda snapshot: snapshot.sequence)
         products = {str(message["product_id"]) for message in messages if "product_id" in message}
         if len(products) != 1:
@@ -101,6 +108,8 @@ class Recording(DataFile):
         owner = names.add(f"coinbase,{self.product}".encode())
         table: list[tuple[int, ...]] = []
         for row in Follower(self.snapshots, notes).rows(self.messages, self.path):
+            if row[KIND] == ORDER and not self.orders:
+                continue
             table.append(row)
             if len(table) == TABLE_ROWS:
                 yield _table(table, owner)
@@ -110,13 +119,12 @@ class Recording(DataFile):
 
 
 def _table(rows: list[tuple[int, ...]], owner: int) -> np.ndarray:
-    """(time, seq, price, size, line, kind, side, bits) as ROWs."""
+    """(time, seq, ident, price, size, line, kind, side, bits) as ROWs."""
     columns = np.array(rows, np.int64).T
     out = np.zeros(len(rows), ROW)
     out["local_us"] = out["venue_us"] = columns[0]
-    for name, column in zip(("seq", "price", "size", "line", "kind", "side", "bits"), columns[1:]):
+    for name, column in zip(("seq", "ident", "price", "size", "line", "kind", "side", "bits"), columns[1:]):
         out[name] = column
-    out["ident"] = np.where(out["kind"] == TRADE, out["seq"], NO_SEQ)
     out["price_digits"] = out["size_digits"] = DIGITS
     out["owner"] = owner
     return out
@@ -151,19 +159,28 @@ class Follower:
             return
         yield from self._load(sequence, time_us, line)
         if self.valid and self.sequence is not None and sequence != self.sequence + 1:
-            yield (time_us, self.sequence, sequence, 0, line, GAP, 0, BEGINS)
+            yield (time_us, self.sequence, NO_SEQ, sequence, 0, line, GAP, 0, BEGINS)
             self.valid = False
         self.sequence = sequence
         if message["type"] == "match":
             side = -SIDES[message["side"]]
             price, size = _number(message["price"]), _number(message["size"])
-            yield (time_us, int(message["trade_id"]), price, size, line, TRADE, side, BEGINS)
+            trade = int(message["trade_id"])
+            yield (time_us, trade, trade, price, size, line, TRADE, side, BEGINS)
         if not self.valid:
             self.notes["message without a valid book"] += 1
             return
-        for k, (side, price) in enumerate(self._touched(message)):
+        changed = self._changed(message)
+        if changed is None:
+            return
+        number, order = changed
+        touched = self.book.set(number, order)
+        if touched:
+            side, price, size = self.book.orders.get(number) or (*touched[0], 0)
+            yield (time_us, sequence, number, price, size, line, ORDER, side, BEGINS)
+        for k, (side, price) in enumerate(touched):
             size = self.book.levels.get((side, price), 0)
-            yield (time_us, sequence, price, size, line, BOOK, side, 0 if k else BEGINS)
+            yield (time_us, sequence, NO_SEQ, price, size, line, BOOK, side, 0 if k else BEGINS)
 
     def _load(self, sequence: int, time_us: int, line: int) -> Iterator[tuple[int, ...]]:
         """Take the books that are older than the message; a snapshot where one is needed."""
@@ -175,11 +192,14 @@ class Follower:
                 self.notes["messages missing between the book and the first message"] += 1
                 continue
             self.book = OrderBook()
-            for name, order in snapshot.orders.items():
-                self.book.set(name, order)
+            for number, order in snapshot.orders.items():
+                self.book.set(number, order)
             self.sequence, self.valid = max(self.sequence or 0, snapshot.sequence), True
+            sequence = snapshot.sequence
+            for k, (number, (side, price, size)) in enumerate(self.book.orders.items()):
+                yield (time_us, sequence, number, price, size, line, ORDER, side, SNAP | (0 if k else BEGINS))
             for k, ((side, price), size) in enumerate(self.book.levels.items()):
-                yield (time_us, snapshot.sequence, price, size, line, BOOK, side, SNAP | (0 if k else BEGINS))
+                yield (time_us, sequence, NO_SEQ, price, size, line, BOOK, side, SNAP | (0 if k else BEGINS))
 
     def _compare(self, snapshot: Snapshot) -> bool:
         """Whether the orders followed equal those of the book; counts those that do not."""
@@ -192,28 +212,39 @@ class Follower:
         self.notes["order book compared"] += 1
         return not wrong
 
-    def _touched(self, message: dict[str, Any]) -> list[Level]:
-        """Apply a message; the levels that changed."""
+    def _changed(self, message: dict[str, Any]) -> tuple[int, Order | None] | None:
+        """The order that a message is about, by number, and what it is from now on; None when no order changes."""
         kind = message["type"]
         if kind == "open":
-            order = (SIDES[message["side"]], _number(message["price"]), _number(message["remaining_size"]))
-            return self.book.set(message["order_id"], order)
+            number = order_number(message["order_id"])
+            if number in self.book.orders:
+                self.notes["order opened twice"] += 1
+            return number, (SIDES[message["side"]], _number(message["price"]), _number(message["remaining_size"]))
         if kind == "done":
-            return self.book.set(message["order_id"], None)
+            return order_number(message["order_id"]), None
         if kind in ("match", "change"):
-            name = message["maker_order_id" if kind == "match" else "order_id"]
-            before = self.book.orders.get(name)
+            number = order_number(message["maker_order_id" if kind == "match" else "order_id"])
+            before = self.book.orders.get(number)
             if before is None:
                 if kind == "match":
                     self.notes["match of an order that is not in the book"] += 1
-                return []
-            left = before[2] - _number(message["size"]) if kind == "match" else _number(message["new_size"])
+                return None
+            side, price, size = before
+            if kind == "change":
+                new_price = message.get("new_price")
+                return number, (side, _number(new_price) if new_price else price, _number(message["new_size"]))
+            left = size - _number(message["size"])
             if left < 0:
                 self.notes["match of more than the order had"] += 1
-            return self.book.set(name, (*before[:2], max(0, left)))
+            return number, (side, price, max(0, left))
         if kind not in QUIET:
             self.notes[f"message {kind}"] += 1
-        return []
+        return None
+
+
+def order_number(name: str) -> int:
+    """63 bits of a hash of an order's id: two of a million orders share one with a chance of 1 in 10^7."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def _number(text: str) -> int:
@@ -245,7 +276,7 @@ def read_snapshot(path: Path, document: dict[str, Any]) -> Snapshot:
     """An order book with its orders; DataError when it is none."""
     try:
         orders = {
-            name: (side, _number(price), _number(size))
+            order_number(name): (side, _number(price), _number(size))
             for key, side in (("bids", 1), ("asks", -1))
             for price, size, name in document[key]
         }
@@ -267,10 +298,13 @@ class CoinbaseAdapter:
     ) -> DataSetSource:  # fmt: skip
         """One file of messages and any number of order books as a source.
 
-        `instruments` gives known terms.  Option: `policy` as for Tardis files.  DataError for what cannot be read,
-        ConfigError for wrong options.
+        `instruments` gives known terms.  Options: `policy` as for Tardis files; `orders` (default True), whether the
+        order-by-order rows go out, too.  DataError for what cannot be read, ConfigError for wrong options.
         """
-        check_options(self.name, paths, options, ("policy", "drop_every", "drop_from"))
+        check_options(self.name, paths, options, ("policy", "orders", "drop_every", "drop_from"))
+        orders = options.get("orders", True)
+        if not isinstance(orders, bool):
+            raise ConfigError("orders", orders, "is neither True nor False")
         messages, snapshots = [], []
         for path in map(Path, paths):
             document = read_document(path)
@@ -282,7 +316,7 @@ class CoinbaseAdapter:
                 raise DataError("neither a list of messages nor an order book", str(path))
         if len(messages) != 1:
             raise DataError(f"{len(messages)} lists of messages instead of one", str(paths[0]))
-        recording = Recording(*messages[0], snapshots)
+        recording = Recording(*messages[0], snapshots, orders)
         return DataSetSource([recording], inferred, instruments, options.get("policy", "repair"))
 
 

@@ -14,6 +14,7 @@ from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.agenda import PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
 from replay.kernel.book import book_cells, book_levels, book_set, grow_book, open_books
+from replay.kernel.by_order import rehash
 from replay.kernel.orders import BOOKS_EACH, LEVELS_EACH, RESERVED
 from replay.kernel.requests import REASON_WORDS
 from replay.kernel.state import EVENT, Arena
@@ -41,7 +42,7 @@ def make_arena(session: Session, wanted: int) -> Arena:
         "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
         "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
         "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
-        "markouts": 8192,
+        "markouts": 8192, "market_orders": 2,
     }  # fmt: skip
     arena = Arena(counts)
     open_books(arena["books"], arena["cells"], levels)
@@ -115,8 +116,8 @@ def enlarge_pools(arena: Arena) -> bool:
     """
     run = arena["run"][0]
     live = int(run["live_orders"])
-    rehash = 4 * (live + 2) > len(arena["orders"])
-    if rehash:
+    crowded = 4 * (live + 2) > len(arena["orders"])
+    if crowded:
         _rehash(arena, 2 * len(arena["orders"]))
         run = arena["run"][0]
     need = 16 * (live + 2) + 4096
@@ -130,7 +131,7 @@ def enlarge_pools(arena: Arena) -> bool:
     if larger:
         arena.resize(**larger)
         agenda_extend(arena["run"], arena["items"], items)
-    return rehash or bool(larger)
+    return crowded or bool(larger)
 
 
 def _rehash(arena: Arena, size: int) -> None:
@@ -212,5 +213,10 @@ def grow(arena: Arena) -> bool:
         taken["next"][old:] = np.arange(old + 1, 2 * old + 1)
         taken["next"][-1] = arena["run"][0]["free_taken"]
         arena["run"][0]["free_taken"] = old
+        return True
+    if what == codes.ROOM_MARKET_ORDERS:
+        before = arena["market_orders"].copy()
+        arena.resize(market_orders=np.zeros(4 * len(before), before.dtype))
+        rehash(before, arena["market_orders"])
         return True
     return False

@@ -9,6 +9,7 @@ Data sets have no sequence numbers, so the rules differ from those of `replay.ke
   connected anew: what came between is lost, so a GAP row goes before it, at the time of the row before.
 * A format that numbers its messages may send a GAP row itself (`seq` the last good id, `price` the first one after the
   hole); book rows are then left out until the next snapshot.
+* ORDER rows come before the BOOK rows of the same change, also in a snapshot; they are not looked at for repeats.
 * ts = local + offset, held from stepping back; venue times are held inside [ts − horizon, ts] and, inside one channel
   of one instrument, from stepping back.  Each clamp flags BAD_TS and is counted.
 
@@ -32,6 +33,7 @@ from replay.events import (
     LIQUIDATION,
     MARK,
     OFF_TICK,
+    ORDER,
     QUOTE,
     SNAPSHOT,
     TRADE,
@@ -45,7 +47,7 @@ ROW = np.dtype(
         ("local_us", "<i8"),
         ("venue_us", "<i8"),  # −1: none
         ("seq", "<i8"),
-        ("ident", "<i8"),  # number or hash of an id, to find repeated ones; −1: none
+        ("ident", "<i8"),  # number or hash of an id, to find repeated ones, ORDER: of the order; −1: none
         ("price", "<i8"),  # MARK: mark price; FUNDING: rate
         ("size", "<i8"),
         ("line", "<i8"),
@@ -166,7 +168,7 @@ def put(out, lines, cursor, row, kind, side, price, qty, value, flags):
 @kernel
 def channel_of(kind):
     """Channel whose venue times are in order."""
-    if kind == BOOK or kind == GAP:
+    if kind == BOOK or kind == ORDER or kind == GAP:
         return BOOKS
     if kind == TRADE:
         return TRADES
@@ -243,9 +245,10 @@ def lose(row, setup, feed, latest, out, lines, cursor):
 def begin(row, setup, feed, latest, out, lines, log, cursor):
     """Open the message that `row` starts."""
     kind = row["kind"]
-    lost = kind == BOOK and row["bits"] & SNAP and feed["after_delta"] == 1
+    lost = (kind == BOOK or kind == ORDER) and row["bits"] & SNAP and feed["after_delta"] == 1
     if lost:
         lose(row, setup, feed, latest, out, lines, cursor)
+        feed["after_delta"] = 0
     cursor["open"] = 1
     cursor["clear"] = 0
     feed["messages"] += 1
@@ -287,10 +290,12 @@ def judge(row, before, feed, policy):
         return BAD_PRICE, True
     if kind == MARK or kind == FUNDING:
         return -1, False
-    if row["size_digits"] < 0 or row["size"] < 0 or (row["size"] == 0 and kind != BOOK):
+    if row["size_digits"] < 0 or row["size"] < 0 or (row["size"] == 0 and kind != BOOK and kind != ORDER):
         return BAD_SIZE, True
     if row["side"] == 0:
-        return UNKNOWN_SIDE, kind == BOOK
+        return UNKNOWN_SIDE, kind == BOOK or kind == ORDER
+    if kind == ORDER:
+        return -1, False
     if kind == BOOK:
         same = (
             row["price"] == before["price"]
@@ -352,7 +357,7 @@ def emit(row, feed, out, lines, cursor):
         feed["off_tick"] += off + odd
         flags |= OFF_TICK
         cursor["code"] = OFF_GRID
-    put(out, lines, cursor, row, kind, row["side"], price, size, 0, flags)
+    put(out, lines, cursor, row, kind, row["side"], price, size, row["ident"] if kind == ORDER else 0, flags)
     if kind == TRADE:
         feed["trades"] += 1
     return DONE if cursor["code"] < 0 else ANOMALY

@@ -21,6 +21,7 @@ RESERVE = 256
 ROOM_BOOK = 1
 ROOM_ITEMS = 2
 ROOM_TAKEN = 4
+ROOM_MARKET_ORDERS = 5
 
 # Why a strategy is called; bits, because one answer can be both an order change and a fill
 ON_BOOK = 1

@@ -193,6 +193,7 @@ def rest(arena, at, request, announce):
     order["front"] = float(book_lots(st.books, st.cells, b, order["side"], order["ticks"]))
     order["printed"] = 0.0
     order["accepted_ts"] = st.run[0]["now"]
+    order["queued"] = st.run[0]["steps_venue"] if st.instruments[order["instrument"]]["by_order"] != 0 else 0
     order["kind"] = LIMIT
     rest_order(st.books, st.cells, st.orders, st.slots, at)
     if announce:
@@ -259,7 +260,10 @@ def fill_resting(arena, at, lots, cause):
 
 @kernel(entry=False)
 def level_changed(arena, instrument, side, ticks, before, after):
-    """The venue changed a level from `before` to `after` lots: the queues of our orders there move."""
+    """The venue changed a level from `before` to `after` lots: the queues of our orders there move.
+
+    Not of those whose place an order-by-order feed tells (`by_order`).
+    """
     st = open_state(arena)
     b = instrument * BOOKS_EACH + 2
     head = list_head(st.books, st.cells, b, side, ticks)
@@ -270,17 +274,18 @@ def level_changed(arena, instrument, side, ticks, before, after):
     while True:
         order = st.orders[at]
         slot = st.slots[order["slot"]]
-        order["front"] = front_after_change(
-            slot["queue_kind"],
-            slot["queue_n"],
-            order["front"],
-            order["printed"],
-            float(before),
-            float(after),
-            lot,
-            slot["execution"] != EXECUTION_FULL,
-        )
-        order["printed"] = 0.0
+        if order["queued"] == 0:
+            order["front"] = front_after_change(
+                slot["queue_kind"],
+                slot["queue_n"],
+                order["front"],
+                order["printed"],
+                float(before),
+                float(after),
+                lot,
+                slot["execution"] != EXECUTION_FULL,
+            )
+            order["printed"] = 0.0
         at = order["next"]
         if at == head:
             break

@@ -89,6 +89,7 @@ def new_order(run, strategies, orders, strategy):
     order["in_flight"] = 0
     order["accepted_ts"] = 0
     order["pending_request"] = 0
+    order["queued"] = 0
     return at
 
 

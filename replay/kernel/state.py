@@ -38,6 +38,8 @@ RUN = _record(
     # why advance returned
     "out_kinds", "out_instrument", "out_strategy", "out_order", "out_log", "out_id", "out_room",
     "out_source", "records_n", "markouts_n",
+    # order-by-order feeds
+    "market_orders_n",
 )  # fmt: skip
 
 SOURCE = _record(
@@ -52,7 +54,7 @@ INSTRUMENT = _record(
     "venue_valid", "local_valid", "venue_seen", "mark", "mark_local", "mark_fed", "last_ticks",
     "last_local", "rate", "rate_before", "rate_local", "next_funding", "next_funding_local", "funding_booked",
     "watch_head", "feed_us", "quote_bid", "quote_bid_lots", "quote_ask", "quote_ask_lots",
-    "blind_since", "blind_us", "gaps", "cause_seq", "ticks_each:f", "lots_each:f",
+    "blind_since", "blind_us", "gaps", "cause_seq", "ticks_each:f", "lots_each:f", "by_order",
 )  # fmt: skip
 
 STRATEGY = _record("next_number", "first_slot", "deposit:f", "liquidations")
@@ -79,6 +81,7 @@ ORDER = _record(
     "filled", "venue_state", "status", "pending", "front:f", "printed:f", "req_ts", "exch_ts", "expire_us",
     "next", "prev", "next_watch", "prev_watch", "l_ticks", "l_lots", "l_leaves", "l_filled", "reason", "trail",
     "tag", "accepted_ts", "in_flight", "pending_request", "own_next", "own_prev", "number",
+    "queued",
 )  # fmt: skip
 
 NODE = _record("time", "key", "item")
@@ -115,6 +118,8 @@ TAKEN = _record("slot", "ticks", "lots", "next")
 
 PAIR = _record("key", "value")
 
+MARKET_ORDER = _record("number", "instrument", "side", "ticks", "lots", "arrived", "named")
+
 SECTIONS: dict[str, np.dtype] = {
     "run": RUN,
     "sources": SOURCE,
@@ -143,6 +148,7 @@ SECTIONS: dict[str, np.dtype] = {
     "refusals": np.dtype("<i8"),
     "records": RECORD,
     "markouts": MARKOUT,
+    "market_orders": MARKET_ORDER,
 }
 """Sections in arena order: name and record type."""
 
@@ -181,6 +187,7 @@ class State(NamedTuple):
     refusals: Any
     records: Any
     markouts: Any
+    market_orders: Any
 
 
 @intrinsic
@@ -250,6 +257,7 @@ def open_state(arena):
         section(arena, at[48], at[49], INT64),
         section(arena, at[50], at[51], RECORD),
         section(arena, at[52], at[53], MARKOUT),
+        section(arena, at[54], at[55], MARKET_ORDER),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, MARK, SNAPSHOT, TRADE
+from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, MARK, ORDER, SNAPSHOT, TRADE
 from replay.kernel.agenda import PHASE_REQUEST, PHASE_TIMER, PHASE_VENUE, agenda_push
 from replay.kernel.book import NO_ASK, NO_BID, book_clear, book_has, book_set, set_levels
+from replay.kernel.by_order import order_message
 from replay.kernel.codes import (
     DO_FUNDING,
     DO_NEW,
@@ -63,6 +64,8 @@ def venue_message(arena, at):
         inst["gaps"] += 1
         if inst["mark_fed"] == 0:
             check_stops(arena, instrument, TRIGGER_MARK)
+    elif kind == ORDER:
+        return order_message(arena, at, instrument)
     return GO_ON
 
 

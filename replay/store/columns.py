@@ -34,12 +34,13 @@ _COLUMNS: tuple[tuple[str, Any, str], ...] = (
     ("ts", _TIME, "local receipt, clock offset corrected"),
     ("exch_ts", _TIME, "venue time"),
     ("message", pa.int64(), "number of the message within the UTC day of the recording, over all channels"),
-    ("seq", pa.int64(), "book, quote: last update id; trade: trade id; funding: next settlement in us; gap: last good"),
-    ("kind", pa.int8(), "1 book, 2 trade, 3 quote, 4 liquidation, 5 mark, 6 funding, 7 gap"),
+    ("seq", pa.int64(), "book, quote, order: last update id; trade: trade id; funding: next settlement in us; "
+     "gap: last good"),
+    ("kind", pa.int8(), "1 book, 2 trade, 3 quote, 4 liquidation, 5 mark, 6 funding, 7 gap, 8 order"),
     ("side", pa.int8(), "+1 bid or buy, -1 ask or sell, 0 neither"),
     ("price", pa.decimal128, "price in the quote currency"),
-    ("qty", pa.decimal128, "book, quote: size of the level, 0 deletes it; trade, liquidation: traded size"),
-    ("value", pa.int64(), "mark price or funding rate in 1e-8; gap: first id after the hole"),
+    ("qty", pa.decimal128, "book, quote, order: size of the level or order, 0 deletes; trade, liquidation: traded"),
+    ("value", pa.int64(), "mark price or funding rate in 1e-8; gap: first id after the hole; order: its number"),
     ("flags", pa.int16(), "1 last row of its message, 2 snapshot, 4 clear, 8 gap before, 16 repaired, 32 bad time, "
      "64 off the grid"),
 )  # fmt: skip

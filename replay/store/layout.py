@@ -20,12 +20,12 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from replay.errors import ConfigError, did_you_mean
-from replay.events import BOOK, FUNDING, GAP, LIQUIDATION, MARK, QUOTE, TRADE
+from replay.events import BOOK, FUNDING, GAP, LIQUIDATION, MARK, ORDER, QUOTE, TRADE
 from replay.units import US_PER_DAY
 
 CHANNEL_OF = {
     BOOK: "book", GAP: "book", TRADE: "trades", QUOTE: "quotes", LIQUIDATION: "liquidations",
-    MARK: "derivatives", FUNDING: "derivatives",
+    MARK: "derivatives", FUNDING: "derivatives", ORDER: "orders",
 }  # fmt: skip
 """Channel of each kind of event.  Gaps belong to the book: without them it would be believed where it is wrong."""
 

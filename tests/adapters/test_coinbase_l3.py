@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.coinbase_l3 import L3, Follower, Snapshot
-from replay.errors import DataError
-from replay.events import BOOK, CLEAR, GAP, SNAPSHOT, TRADE
+from adapters.coinbase_l3 import L3, Follower, Snapshot, order_number
+from replay.errors import ConfigError, DataError
+from replay.events import BOOK, CLEAR, GAP, LAST, ORDER, SNAPSHOT, TRADE
 from replay.instruments import Instrument
 from replay.sources import Source
 from replay.verify import verify
@@ -39,6 +39,26 @@ def rebuilt(events: np.ndarray) -> dict[tuple[int, int], int]:
     return {level: lots for level, lots in levels.items() if lots}
 
 
+def orders_after(events: np.ndarray) -> dict[int, tuple[int, int, int]]:
+    """Number to (side, ticks, lots) of the orders after all events, in plain Python."""
+    orders: dict[int, tuple[int, int, int]] = {}
+    begins = True
+    for event in events[events["kind"] == ORDER]:
+        if begins and event["flags"] & SNAPSHOT:
+            orders.clear()
+        begins = bool(event["flags"] & LAST)
+        orders[int(event["value"])] = (int(event["side"]), int(event["price"]), int(event["qty"]))
+    return {number: order for number, order in orders.items() if order[2]}
+
+
+def orders_of(document: Message) -> dict[int, tuple[int, int, int]]:
+    """The same of a REST order book."""
+    return {
+        order_number(name): (side, COIN.ticks(price), COIN.lots(size))
+        for key, side in (("bids", 1), ("asks", -1)) for price, size, name in document[key]
+    }  # fmt: skip
+
+
 def levels_of(document: Message) -> dict[tuple[int, int], int]:
     """The same of a REST order book."""
     sums: Counter[tuple[int, int]] = Counter()
@@ -58,11 +78,24 @@ def test_the_recording_ends_in_the_exchanges_own_book(captures: Path) -> None:
     expected = levels_of(ending)
     assert rebuilt(events) == expected
     assert len(expected) == 27_695
+    assert orders_after(events) == orders_of(ending)
+    assert len(orders_of(ending)) == len(ending["bids"]) + len(ending["asks"]) == 66_833, "no two share a number"
     assert int(events["seq"][events["kind"] == BOOK][-1]) <= ending["sequence"]
     prints = events[events["kind"] == TRADE]
     assert (len(prints), f"{instrument.size(int(prints['qty'].sum())):.1f}") == (501, "52.4")
     assert (np.diff(prints["seq"]) == 1).all()
     assert source.quality.gaps == []
+
+
+def test_levels_alone(captures: Path) -> None:
+    """Without the orders the other rows are the same."""
+    folder = captures / "coinbase_l3"
+    paths = [folder / "messages.json.gz", folder / "beginning_level_3.json.gz"]
+    whole, levels = (events_of(L3.open(paths, orders=orders)) for orders in (True, False))
+    assert (whole["kind"] == ORDER).sum() > 80_000
+    assert levels.tobytes() == whole[whole["kind"] != ORDER].tobytes()
+    with pytest.raises(ConfigError, match="neither True nor False"):
+        L3.open(paths, orders="no")
 
 
 def test_a_later_book_is_compared(captures: Path) -> None:
@@ -112,6 +145,8 @@ def recordings(draw: st.DrawFn) -> tuple[list[Message], Message]:
         elif kind == "change":
             live[name][2] = size / 2
             messages.append({**message, "order_id": name, "new_size": str(size / 2)})
+            if draw(st.booleans()):
+                live[name][1] = messages[-1]["new_price"] = f"{draw(st.integers(1, 9))}.25"
         else:
             messages.append({**message, "order_id": name, "remaining_size": str(size)})
         if kind == "done" or not live[name][2]:
@@ -141,6 +176,7 @@ def test_levels_are_the_sums_of_their_orders(folder: Path, recording: tuple[list
     source = L3.open(paths, instruments=[COIN], policy="count")
     events = events_of(source)
     assert rebuilt(events) == levels_of(books["last"])
+    assert orders_after(events) == orders_of(books["last"])
     notes = source.quality.ignored
     assert notes.pop("order book compared", 1) == 1
     assert notes == {}
@@ -166,6 +202,7 @@ def test_a_lost_message_is_a_gap_until_the_next_book(
     assert source.quality.gaps_total == 1
     if levels_of(books["last"]):
         assert rebuilt(events) == levels_of(books["last"])
+        assert orders_after(events) == orders_of(books["last"])
         assert source.quality.gaps[0].end_us is not None
 
 
@@ -180,6 +217,17 @@ def test_a_wrong_later_book_is_counted_and_loaded(folder: Path) -> None:
     assert source.quality.ignored["order that differs from a later order book"] == 4
     assert rebuilt(events) == {(1, 500): 4 * 10**8}
     assert (events["flags"] & CLEAR > 0).sum() == 2
+    kinds = events["kind"].tolist()
+    assert kinds == [ORDER, BOOK] * 3 + [GAP] + [ORDER, BOOK] * 2, "the gap comes before the new orders"
+    assert orders_after(events) == {order_number("o11"): (1, 500, 3 * 10**8), order_number("o13"): (1, 500, 10**8)}
+
+
+def test_an_order_that_is_opened_twice_is_counted(folder: Path) -> None:
+    common = {"product_id": "BTC-USD", "side": "buy", "price": "5", "time": "2018-07-13T20:47:11.000001Z"}
+    opened = [{**common, "type": "open", "sequence": k, "order_id": "o", "remaining_size": str(k)} for k in (11, 12)]
+    source = L3.open(save(folder, messages=opened, first={"sequence": 10, "bids": [], "asks": []}), instruments=[COIN])
+    assert orders_after(events_of(source)) == {order_number("o"): (1, 500, 12 * 10**8)}
+    assert source.quality.ignored == {"order opened twice": 1}
 
 
 @pytest.mark.parametrize(
@@ -210,7 +258,7 @@ def test_broken_files(tmp_path: Path) -> None:
 
 
 def test_the_order_book_checks_itself() -> None:
-    follower = Follower([Snapshot(Path("x"), 1, {"a": (1, 5, 7)})], Counter())
+    follower = Follower([Snapshot(Path("x"), 1, {7: (1, 5, 7)})], Counter())
     list(follower.rows([{"type": "received", "sequence": 2, "time": "2018-07-13T20:47:11Z"}], Path("x")))
     follower.book.check()
     follower.book.levels[1, 5] = 8

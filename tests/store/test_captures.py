@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from replay.engine import Replay
-from replay.events import BOOK, GAP
+from replay.events import BOOK, GAP, ORDER
 from replay.sources import find_adapter
 from replay.store import SourceFile, Store
 from replay.testing import Faults, SyntheticMarket
@@ -72,3 +72,13 @@ def test_a_capture_of_several_instruments(tmp_path: Path) -> None:
     paths = sorted((SHARED / "cryptofeed").glob("BINANCE_FUTURES.*gz"))
     events = same(paths, "binance-usdm", Store(tmp_path / "store"))
     assert len(np.unique(events["instrument"])) > 1
+
+
+@needs_captures
+def test_a_recording_of_orders(tmp_path: Path) -> None:
+    """Orders lie in a channel of their own and come back between prints and levels as they were."""
+    store = Store(tmp_path / "store")
+    folder = SHARED / "coinbase_l3"
+    events = same([folder / "messages.json.gz", folder / "beginning_level_3.json.gz"], "coinbase-l3", store)
+    (day,) = store.days("coinbase:BTC-USD")
+    assert day.files["orders"].footer.rows == (events["kind"] == ORDER).sum() > 80_000

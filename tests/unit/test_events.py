@@ -24,8 +24,8 @@ def test_one_event_is_one_cache_line_with_every_field_in_its_place() -> None:
 
 def test_codes_are_pinned() -> None:
     """Stored data holds these numbers: append, never renumber."""
-    kinds = ["BOOK", "TRADE", "QUOTE", "LIQUIDATION", "MARK", "FUNDING", "GAP"]
-    assert [getattr(events, name) for name in kinds] == [1, 2, 3, 4, 5, 6, 7]
+    kinds = ["BOOK", "TRADE", "QUOTE", "LIQUIDATION", "MARK", "FUNDING", "GAP", "ORDER"]
+    assert [getattr(events, name) for name in kinds] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [KIND_NAMES[getattr(events, name)] for name in kinds] == [name.lower() for name in kinds]
     flags = ["LAST", "SNAPSHOT", "CLEAR", "GAP_BEFORE", "REPAIRED", "BAD_TS", "OFF_TICK"]
     assert [getattr(events, name) for name in flags] == [1, 2, 4, 8, 16, 32, 64]
