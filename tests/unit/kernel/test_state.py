@@ -37,6 +37,7 @@ def lengths(arena, out):
     out[19], out[20] = len(st.local_heap), len(st.venue_heap)
     out[21], out[22] = len(st.local_cursors), len(st.venue_cursors)
     out[23], out[24], out[25] = len(st.answered), len(st.refusals), len(st.records)
+    out[26] = len(st.market_orders)
 
 
 def filled(counts: dict[str, int]) -> Arena:
