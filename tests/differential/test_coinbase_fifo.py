@@ -23,6 +23,7 @@ from replay.events import ORDER
 from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.by_order import check_market_orders
+from replay.kernel.jit import jit_is_on
 from replay.models import RiskAverseQueue
 from replay.session import Session
 from replay.sources import ArraySource
@@ -31,6 +32,8 @@ from replay.units import US_PER_S, us_from_time
 FOLDER = Path(__file__).parents[2].parent / "shared" / "captures" / "coinbase_l3"
 if not FOLDER.is_dir():
     pytest.skip(f"no captures in {FOLDER}", allow_module_level=True)
+if not jit_is_on():
+    pytest.skip("minutes without compiled kernels; see tests/property/test_by_order.py", allow_module_level=True)
 
 COIN = Instrument("coinbase", "BTC-USD", "spot", Decimal("0.01"), Decimal("0.00000001"), settle="USD")
 SIDES = {"buy": 1, "sell": -1}
