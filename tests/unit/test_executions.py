@@ -125,7 +125,7 @@ def test_the_mid_after_fills_is_that_of_the_market(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_split_adds_up_and_is_what_the_oracle_says(seed: int) -> None:
     """spread + inventory - fees - funding is the P&L to the last digit; each part is that of exact fractions."""
-    made, results = run(seed)
+    _, results = run(seed)
     for result in results:
         for currency in result.currencies:
             part = split_of(result.fills, result.markouts, result.summary_by_instrument, result.instruments, currency)
@@ -150,7 +150,7 @@ def test_the_split_adds_up_and_is_what_the_oracle_says(seed: int) -> None:
 
 def test_markouts_do_not_depend_on_batches_or_company() -> None:
     """The same rows for any batch size, and for a strategy that runs beside others."""
-    from tests.unit.test_session import X, Trades, synthetic_events
+    from tests.unit.test_session import Trades, X, synthetic_events
 
     events = synthetic_events([X], seed=5, messages=2_000, gap_every=300)
     alone = Replay(events, instruments=[X], batch_rows=64).run(Trades())
