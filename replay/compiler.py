@@ -51,6 +51,8 @@ COMPILED = tuple(name for name in HANDLERS if name not in ("on_start", "on_stop"
 """Handlers that become machine code."""
 
 _SCALARS = {int: np.dtype("<i8"), float: np.dtype("<f8"), bool: np.dtype("?")}
+_ELEMENTS = tuple(_SCALARS.values())
+"""Types of arrays: the others Python and compiled code calculate with differently."""
 _CONSTANTS = (int, float, bool, str, tuple)
 
 
@@ -120,8 +122,9 @@ def _field(strategy: Strategy, name: str, kind: Any) -> tuple[Any, ...]:
     if isinstance(value, Window) and kind is Window:
         return name, np.dtype([("count", "<i8"), ("data", value._data.dtype, (value.size,))])
     if isinstance(value, np.ndarray) and (kind is np.ndarray or get_origin(kind) is np.ndarray):
-        if value.dtype.kind not in "iufb" or value.ndim == 0 or value.size == 0:
-            raise _wrong(cls, name, f"is an array of {value.dtype} with shape {value.shape}; use numbers, in any shape")
+        if value.dtype not in _ELEMENTS or value.ndim == 0 or value.size == 0:
+            shown = f"is an array of {value.dtype} with shape {value.shape}"
+            raise _wrong(cls, name, f"{shown}; use int64, float64 or bool, in any shape with places")
         return name, value.dtype, value.shape
     shown = getattr(kind, "__name__", str(kind))
     raise _wrong(cls, name, f"has type {shown}; compiled strategies hold int, float, bool, np.ndarray and Window")

@@ -18,7 +18,7 @@ from replay.errors import ConfigError, did_you_mean
 from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.book import NO_ASK, NO_BID, book_depth
-from replay.kernel.local_view import CASH, EQUITY, FEES, TURNOVER, local_money
+from replay.kernel.local_view import CASH, EQUITY, FEES, TURNOVER, local_money, own_order_at
 from replay.kernel.orders import BOOKS_EACH
 from replay.kernel.requests import NEED_ROOM_CODE, cancel, cancel_all, modify, record_value, set_timer, submit
 from replay.kernel.state import record_number
@@ -364,10 +364,9 @@ class Context:
 
     def order(self, order_id: int) -> Order | None:
         """The order as we know it, or None once it is over and forgotten."""
-        for record in self._records():
-            if record["number"] == order_id:
-                return Order(record)
-        return None
+        session = self._session
+        at = own_order_at(session.bytes, self._strategy, order_id)
+        return Order(session.arena["orders"][at]) if at >= 0 else None
 
     def orders(self, instrument: int | None = None) -> list[Order]:
         """All our orders that are not forgotten, in order of id (of one instrument)."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from replay.arena import enlarge_pools, grow, make_arena, widen
 from replay.compiler import Machine, Plan, compile_strategy
 from replay.context import (
     NOTICE_ROW,
@@ -31,28 +32,19 @@ from replay.context import (
     _Grid,
 )
 from replay.errors import CompileError, ConfigError, KernelError, ReplayError, StrategyError, did_you_mean
-from replay.instruments import Instrument
 from replay.kernel import codes
 from replay.kernel.advance import advance
-from replay.kernel.agenda import PHASE_TIMER, PHASE_VENUE, agenda_extend, agenda_push, agenda_reset
-from replay.kernel.book import grow_book, open_books, side_cells
+from replay.kernel.agenda import PHASE_TIMER, agenda_push
 from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
-from replay.kernel.orders import BOOKS_EACH, RESERVED
 from replay.kernel.requests import REASON_WORDS, set_timer
-from replay.kernel.state import EQUITY, EVENT, FILL, LOG, MARKOUT, RECORD, Arena, record_number
+from replay.kernel.state import EQUITY, EVENT, FILL, LOG, MARKOUT, RECORD, record_number
 from replay.models import (
     fee_currency,
     fee_unit,
-    write_fee_unit,
-    write_fees,
-    write_latency,
-    write_margin,
-    write_queue,
-    write_slippage,
 )
 from replay.results import Result
-from replay.settings import models_under, slot_settings
+from replay.settings import models_under
 from replay.strategy import Strategy
 from replay.units import INT64_MAX, SCALE, iso_from_us
 
@@ -61,7 +53,6 @@ if TYPE_CHECKING:
 
 MODES = ("interpreted", "compiled", "auto")
 
-_PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE, "option": codes.OPTION}
 _HANDLER_BITS = {
     "on_book": codes.ON_BOOK,
     "on_quote": codes.ON_QUOTE,
@@ -73,13 +64,6 @@ _HANDLER_BITS = {
     "on_order": codes.ON_ORDER,
     "on_fill": codes.ON_FILL,
 }
-
-
-def _scaled(instrument: Instrument, name: str) -> int:
-    scaled = getattr(instrument, name) * SCALE
-    if scaled != int(scaled):
-        raise ConfigError(f"{instrument.name}.{name}", getattr(instrument, name), "is finer than 1e-8")
-    return int(scaled)
 
 
 def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
@@ -120,7 +104,7 @@ class Session:
         ]
         self.instruments = replay.instruments
         self.models = [models_under(self.instruments, replay.models, s._models) for s in strategies]
-        self._grids = [_Grid(instrument) for instrument in self.instruments]
+        self.grids = [_Grid(instrument) for instrument in self.instruments]
         self._fills, self._log, self._equity, self._records, self._markouts = (
             [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD, MARKOUT)
         )
@@ -133,10 +117,17 @@ class Session:
         ]
         settled = [instrument.settle for instrument in self.instruments]
         self.currencies = list(dict.fromkeys([*settled, *self.fee_currencies]))
-        self.arena = self._make_arena()
+        self.arena = make_arena(
+            self,
+            sum(
+                bit
+                for handler, bit in _HANDLER_BITS.items()
+                if any(strategy.overrides(handler) for strategy in strategies)
+            ),
+        )
         self.bytes = self.arena.bytes
         self.ints = self.arena.ints
-        self.books = [Book(self, i, grid) for i, grid in enumerate(self._grids)]
+        self.books = [Book(self, i, grid) for i, grid in enumerate(self.grids)]
         self.contexts = [Context(self, k) for k in range(len(strategies))]
         if compiled:
             self._machine = Machine(self, compiled)
@@ -148,78 +139,6 @@ class Session:
             bit: [(getattr(s, handler), self.contexts[k], k) for k, s in enumerate(strategies) if s.overrides(handler)]
             for handler, bit in _HANDLER_BITS.items()
         }  # fmt: skip
-
-    # ------------------------------------------------------------------------------------------------- the arena
-
-    def _make_arena(self) -> Arena:
-        replay, n_i, n_s = self.replay, len(self.instruments), len(self.strategies)
-        n_sources = len(replay.sources)
-        cap = max(2 * replay.batch_rows, 4096)
-        n_books = n_i * BOOKS_EACH
-        counts = {
-            "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
-            "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": 8192,
-            "equity": 8192 * len(self.currencies), "taken": 1024, "tables": 1, "retired": 64,
-            "books": n_books, "cells": 2 * n_books * side_cells(),
-            "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
-            "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
-            "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
-            "markouts": 8192,
-        }  # fmt: skip
-        arena = Arena(counts)
-        open_books(arena["books"], arena["cells"])
-        tables: list[tuple[int, int]] = []
-        for i, (record, instrument) in enumerate(zip(arena["instruments"], self.instruments)):
-            record["payoff"] = _PAYOFFS[instrument.payoff]
-            record["tick"], record["lot"] = float(instrument.tick), float(instrument.lot)
-            record["multiplier"] = float(instrument.multiplier)
-            record["tick_scaled"] = _scaled(instrument, "tick")
-            record["ticks_each"], record["lots_each"] = self._grids[i].ticks_each, self._grids[i].lots_each
-            record["currency"] = self.currencies.index(instrument.settle)
-            record["fee_currency"] = self.currencies.index(self.fee_currencies[i])
-            write_fee_unit(record, instrument, replay.models["fees"][i])
-            if instrument.payoff == "option":
-                record["right"] = 1 if instrument.right == "call" else -1
-                record["strike"] = _scaled(instrument, "strike")
-                record["underlying"] = [other.name for other in self.instruments].index(instrument.underlying)
-            record["watch_head"] = -1
-        for k in range(n_s):
-            strategy = arena["strategies"][k]
-            strategy["first_slot"], strategy["deposit"], strategy["next_number"] = k * n_i, replay.deposit, 1
-            for i in range(n_i):
-                slot = arena["slots"][k * n_i + i]
-                slot["strategy"], slot["instrument"], slot["own_head"], slot["print_mark"] = k, i, -1, -1
-                models = self.models[k]
-                for name, value in slot_settings(models, i).items():
-                    slot[name] = value
-                write_latency(slot, models["latency"][i], tables)
-                write_queue(slot, models["queue"][i])
-                write_slippage(slot, models["slippage"][i])
-                write_fees(slot, models["fees"][i], tables)
-                write_margin(slot, models["margin"][i])
-        run = arena["run"][0]
-        run["sources"], run["instruments"], run["strategies"] = n_sources, n_i, n_s
-        run["end_us"], run["currencies"] = INT64_MAX - 1, len(self.currencies)
-        run["margin_used"] = int(any(m is not None for models in self.models for m in models["margin"]))
-        run["wanted"] = sum(
-            bit for handler, bit in _HANDLER_BITS.items() if any(s.overrides(handler) for s in self.strategies)
-        )
-        for s, source in enumerate(replay.sources):
-            record = arena["sources"][s]
-            record["row0"] = record["order0"] = s * cap
-            record["row_cap"], record["horizon_us"] = cap, source.horizon_us
-            record["last_ts"] = -(2**62)
-        if tables:
-            arena.resize(tables=np.array(tables, arena["tables"].dtype))
-        free = arena["taken"]
-        free["next"] = np.arange(1, len(free) + 1)
-        free["next"][-1] = -1
-        agenda_reset(arena["run"], arena["items"])
-        for i, instrument in enumerate(self.instruments):
-            if instrument.payoff == "option":
-                item = agenda_push(arena["run"], arena["heap"], arena["items"], instrument.expiry_us, PHASE_VENUE)
-                arena["items"][item]["kind"], arena["items"][item]["order"] = codes.DO_EXPIRY, i
-        return arena
 
     def _bind(self) -> None:
         """The arena moved: find everything in it again."""
@@ -241,71 +160,8 @@ class Session:
     def make_room(self) -> None:
         """Empty logs and larger pools; keeps every order, item and list as it was."""
         self._flush()
-        arena = self.arena
-        run = arena["run"][0]
-        live = int(run["live_orders"])
-        if 4 * (live + 2) > len(arena["orders"]):
-            self._rehash(2 * len(arena["orders"]))
-        need = 16 * (live + 2) + 4096
-        items = len(arena["items"])
-        used = items - int(run["free_items"])
-        wanted = max(items, 2 * (used + need))
-        arena.resize(
-            items=wanted, heap=wanted, fills=max(len(arena["fills"]), need), log=max(len(arena["log"]), 4096),
-            records=max(len(arena["records"]), 4096), markouts=max(len(arena["markouts"]), need),
-            equity=max(len(arena["equity"]), 2 * len(self.currencies) * (need + len(self.strategies))),
-        )  # fmt: skip
-        agenda_extend(arena["run"], arena["items"], items)
+        enlarge_pools(self.arena)
         self._bind()
-
-    def _rehash(self, size: int) -> None:
-        """Move all orders to a table of `size` places; every link follows."""
-        arena = self.arena
-        old = arena["orders"].copy()
-        new = np.zeros(size, old.dtype)
-        where = np.full(len(old) + 1, -1, np.int64)
-        probe = 0
-        for i in np.flatnonzero(old["id"] > 0):
-            step = 0
-            while new[(old[i]["id"] + step) & (size - 1)]["id"] != 0:
-                step += 1
-            at = int((old[i]["id"] + step) & (size - 1))
-            new[at], where[i], probe = old[i], at, max(probe, step)
-        live = new["id"] > 0
-        for link in ("next", "prev", "next_watch", "prev_watch", "own_next", "own_prev"):
-            new[link][live] = where[new[link][live]]
-        arena["run"][0]["max_probe"] = probe
-        arena["slots"]["own_head"] = where[arena["slots"]["own_head"]]
-        arena["instruments"]["watch_head"] = where[arena["instruments"]["watch_head"]]
-        retired = int(arena["run"][0]["retired_n"])
-        arena["retired"][:retired] = where[arena["retired"][:retired]]
-        in_agenda = arena["heap"]["item"][: int(arena["run"][0]["heap_n"])]
-        kinds = arena["items"]["kind"][in_agenda]
-        about_orders = (
-            codes.DO_ANSWER,
-            codes.DO_NEW,
-            codes.DO_CANCEL,
-            codes.DO_MODIFY,
-            codes.DO_TRIGGERED,
-            codes.DO_EXPIRE,
-        )
-        moved = in_agenda[np.isin(kinds, about_orders)]
-        arena["items"]["order"][moved] = where[arena["items"]["order"][moved]]
-        self._move_heads(where)
-        arena.resize(orders=new)
-        self._bind()
-
-    def _move_heads(self, where: np.ndarray) -> None:
-        from replay.kernel.book import book_levels, book_set
-
-        arena = self.arena
-        for i in range(len(self.instruments)):
-            b = i * BOOKS_EACH + 2
-            for side in (1, -1):
-                ticks, heads = book_levels(arena["books"], arena["cells"], b, side, None)
-                for price, head in zip(ticks, heads):
-                    if head != RESERVED:
-                        book_set(arena["books"], arena["cells"], b, side, int(price), int(where[head - 1]) + 1)
 
     # ------------------------------------------------------------------------------------------------------ feeding
 
@@ -326,28 +182,13 @@ class Session:
                 break
             if code != NO_ROOM:
                 raise KernelError(code, "append", f"source {self.replay.sources[s].name} is out of order")
-            self._widen(s, len(batch))
+            widen(self.arena, len(batch))
+            self._bind()
         if last and all(it is None for it in self._iterators):
             self.arena["run"][0]["end_us"] = int(self.arena["sources"]["last_ts"].max())
         if self.replay.progress is not None:
             fills = sum(len(f) for mine in self._fills for f in mine) + int(self.arena["run"][0]["fills_n"])
             self.replay.progress(self._rows_read, int(self.arena["run"][0]["now"]), fills)
-
-    def _widen(self, s: int, rows: int) -> None:
-        """A larger window for source `s` (and, as all lie in one section, the same for the others)."""
-        arena = self.arena
-        sources = arena["sources"]
-        cap = int(sources["row_cap"][0])
-        wider = 2 * max(cap, rows)
-        n = len(sources)
-        new_rows, new_order = np.zeros(wider * n, EVENT), np.zeros(wider * n, np.int64)
-        for k in range(n):
-            new_rows[k * wider : k * wider + cap] = arena["rows"][k * cap : (k + 1) * cap]
-            new_order[k * wider : k * wider + cap] = arena["venue_order"][k * cap : (k + 1) * cap]
-        sources["row0"] = sources["order0"] = np.arange(n) * wider
-        sources["row_cap"] = wider
-        arena.resize(rows=new_rows, venue_order=new_order)
-        self._bind()
 
     def _flush(self) -> None:
         """Hand the rows of the logs out to the strategies whose they are."""
@@ -371,24 +212,11 @@ class Session:
         )  # fmt: skip
 
     def _room(self) -> None:
-        run = self.arena["run"][0]
-        what = int(run["out_room"])
-        if what == codes.ROOM_BOOK:
-            books, cells = grow_book(self.arena["books"], self.arena["cells"], int(run["out_source"]))
-            if len(cells) == len(self.arena["cells"]):
-                self.arena["books"][:], self.arena["cells"][:] = books, cells
-                return
-            self.arena.resize(books=books, cells=cells)
-        elif what == codes.ROOM_TAKEN:
-            old = len(self.arena["taken"])
-            self.arena.resize(taken=2 * old)
-            taken = self.arena["taken"]
-            taken["next"][old:] = np.arange(old + 1, 2 * old + 1)
-            taken["next"][-1] = self.arena["run"][0]["free_taken"]
-            self.arena["run"][0]["free_taken"] = old
+        """Do what NEED_ROOM asks for."""
+        if grow(self.arena):
+            self._bind()
         else:
             self.make_room()
-        self._bind()
 
     # ------------------------------------------------------------------------------------------------------ running
 
@@ -507,7 +335,7 @@ class Session:
             return Order(self.arena["orders"][self.ints[self._w_order]])
         if bit == codes.ON_FILL:
             row = self.arena["answered"][0]
-            return Fill(row, self._grids[int(row["instrument"])])
+            return Fill(row, self.grids[int(row["instrument"])])
         return self._market_event(bit)
 
     def _market_event(self, kinds: int) -> Any:
@@ -515,13 +343,13 @@ class Session:
             return self.books[self.ints[self._w_instrument]]
         if kinds == codes.ON_TRADE:
             row = TRADE_ROW.unpack(self._event)
-            return Trade(row, self._grids[row[5]])
+            return Trade(row, self.grids[row[5]])
         if kinds == codes.ON_QUOTE:
             row = QUOTE_ROW.unpack(self._event)
-            return Quote(row, TOUCH.unpack(self._quotes[row[3]]), self._grids[row[3]])
+            return Quote(row, TOUCH.unpack(self._quotes[row[3]]), self.grids[row[3]])
         if kinds == codes.ON_LIQUIDATION:
             row = TRADE_ROW.unpack(self._event)
-            return Liquidation(row, self._grids[row[5]])
+            return Liquidation(row, self.grids[row[5]])
         if kinds == codes.ON_FUNDING:
             return Funding(NOTICE_ROW.unpack(self._event))
         return Gap(NOTICE_ROW.unpack(self._event))

@@ -10,6 +10,15 @@ from typing import TextIO
 INTERVAL_S = 0.1
 
 
+def say_when_compiling(stream: TextIO) -> None:
+    """Tell a person why nothing happens for a minute: the engine's kernels are not in the cache yet."""
+    from replay.kernel.jit import is_compiled
+
+    if not is_compiled("advance"):
+        stream.write("tickreplay: compiling the engine, once for this installation, about a minute …\n")
+        stream.flush()
+
+
 class ProgressLine:
     """A line that is overwritten, at most ten times a second; silent when `stream` is not a terminal.
 

@@ -67,9 +67,10 @@ class Window:
         return self._data[np.arange(self.count - n, self.count) % len(self._data)]
 
     def sum(self) -> Any:
-        """Sum, oldest first."""
+        """Sum from 0 on, oldest first."""
         values = self._ordered()
-        return np.add.accumulate(values)[-1].item() if len(values) else self._data.dtype.type(0).item()
+        zero = self._data.dtype.type(0).item()
+        return zero + np.add.accumulate(values)[-1].item() if len(values) else zero
 
     def mean(self) -> float:
         """Arithmetic mean."""
@@ -85,16 +86,16 @@ class Window:
         return math.sqrt(float(np.add.accumulate(apart * apart)[-1]) / n)
 
     def min(self) -> Any:
-        """Least value; ValueError when there is none."""
+        """Least value, as `min` of a list; ValueError when there is none."""
         if self.count == 0:
             raise ValueError("the window is empty")
-        return self._ordered().min().item()
+        return min(self._ordered().tolist())
 
     def max(self) -> Any:
-        """Greatest value; ValueError when there is none."""
+        """Greatest value, as `max` of a list; ValueError when there is none."""
         if self.count == 0:
             raise ValueError("the window is empty")
-        return self._ordered().max().item()
+        return max(self._ordered().tolist())
 
     def check(self) -> None:
         """AssertionError when the window is not what its contract says."""

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace, path: Path) -> int:
-    from replay.commands.run import load_strategy, print_result, progress_to, say_when_compiling
+    from replay.commands.run import load_strategy, print_result, progress_to
     from replay.engine import Replay
     from replay.models import ConstantLatency, MakerTaker, PowerProbQueue
     from replay.testing import Faults, SyntheticMarket
@@ -72,7 +72,7 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
             f"{counts['duplicate']} repeated on purpose; the recorder's clock is 40 ms behind"
         )
         say(f"2. Replay through {STRATEGY} …")
-        say_when_compiling()
+        line.clear()
         replay = Replay.from_files(
             path,
             adapter=ADAPTER,

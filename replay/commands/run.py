@@ -28,6 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--data", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, plain or gzip")
     parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote them: binance-usdm, …")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
+    parser.add_argument("--mode", default="auto", metavar="MODE", help="interpreted, compiled or auto (default auto)")
     add_model_arguments(parser)
     parser.add_argument("--start", metavar="TIME", help="µs or ISO with zone, 2024-08-08T23:54:15Z (default: all)")
     parser.add_argument("--end", metavar="TIME", help="likewise: nothing received later is replayed")
@@ -130,14 +131,6 @@ def load_strategy(name: str, parameters: list[str]) -> Strategy:
     return strategy
 
 
-def say_when_compiling() -> None:
-    """Tell a person why nothing happens for a minute, the first time."""
-    from replay.kernel.jit import is_compiled
-
-    if not is_compiled("advance"):
-        print("compiling the engine, once for this installation: about a minute …", file=sys.stderr, flush=True)
-
-
 def progress_to(line: ProgressLine) -> Progress:
     """Show rows, simulated time and fills on the line."""
     from replay.units import iso_from_us
@@ -154,8 +147,8 @@ def run(arguments: argparse.Namespace) -> int:
     with ProgressLine(sys.stderr) as line:
         line.show("reading …")
         replay = Replay.from_files(arguments.data, adapter=arguments.adapter, progress=progress_to(line), **settings)
-        say_when_compiling()
-        result = replay.run(strategy)
+        line.clear()
+        result = replay.run(strategy, mode=arguments.mode)
     if arguments.json:
         print(result.to_json())
     else:

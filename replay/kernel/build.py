@@ -4,31 +4,57 @@ Each handler gets an entry, a function of three numbers (handle, address of the 
 makes `self`, `ctx` and the event and calls the user's method.  The entry is what Numba caches, in a folder of the
 strategy's own, with everything that it calls inside it; so a strategy that was compiled once only has to be loaded.
 
-User code keeps the meaning that it has in Python: indices are checked, a division by zero raises, exceptions travel.
-What Numba would quietly do otherwise is refused: storing a float in an `int` variable, and sums of floats that NumPy
-adds in another order.
+User code keeps the meaning that it has in Python: indices are checked, a division by zero raises, exceptions travel,
+numbers are as in `semantics`.  What Numba would quietly do otherwise is refused (`_refuse_what_would_differ`): storing
+a float in an `int` variable, NumPy functions with other last digits, small integers, the order of sets, random numbers.
 """
 
 from __future__ import annotations
 
+import operator
+import random
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba.core import ir, types
 from numba.core.errors import NumbaError
 
-from replay.kernel.jit import _widen_calls, user_kernel
+from replay.kernel.jit import _widen_calls
 from replay.kernel.native import MARK, address_of
-from replay.kernel.seen import EVENTS, context_of
+from replay.kernel.seen import EVENTS, ContextType, context_of
+from replay.kernel.semantics import HandlerCompiler, as_python
 from replay.kernel.strategy_type import StrategyType, field_of, self_reader
 
 ENTRY = types.int64(types.int64, types.int64, types.int64)
-REORDERED = {"sum", "mean", "std", "var", "dot", "vdot", "inner", "average", "nansum", "nanmean", "nanstd", "nanvar"}
-"""NumPy functions whose last digits depend on the order of additions."""
+REORDERED = {
+    "sum", "mean", "dot", "vdot", "inner", "matmul", "average", "nansum", "nanmean", "convolve", "correlate", "cov",
+    "corrcoef", "trapz", "trapezoid",
+}  # fmt: skip
+"""NumPy functions of floats whose last digits depend on the order of additions."""
+
+OTHERWISE = {
+    **dict.fromkeys(("std", "var", "nanstd", "nanvar"), "a Window or a loop"),
+    **dict.fromkeys(("percentile", "quantile", "nanpercentile", "nanquantile"), "np.sort and an index"),
+    **dict.fromkeys(("histogram", "logspace"), "a loop"),
+}
+"""NumPy functions that Numba computes by another formula, for any numbers, and what to use instead."""
+
+UFUNCS = {
+    **{name: f"math.{name}" for name in (
+        "exp", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh",
+    )},
+    **{f"arc{name}": f"math.a{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},
+    **dict.fromkeys(("power", "float_power"), "**"), "exp2": "2.0 ** x", "hypot": "math.sqrt(x * x + y * y)",
+    **dict.fromkeys(("mod", "remainder"), "%"), "floor_divide": "//",
+    **dict.fromkeys(("logaddexp", "logaddexp2"), "math.log"),
+}  # fmt: skip
+"""NumPy's own versions of functions, with other last digits than the C library's, and what to use for each number."""
 
 
 class BuildError(Exception):
@@ -56,11 +82,32 @@ def build(name, layout, methods, constants, handlers, folder: Path) -> Built:
     """Compile the `handlers` of a strategy, or load them from `folder`.
 
     `name` names class and version, `layout` is the NumPy type of its state, `methods` name to function, `constants`
-    name to value.  Raises BuildError.
+    name to value.  The folder appears when all is compiled and nothing is refused; a process that is killed leaves one
+    with a longer name behind, which nobody reads.  Raises BuildError.
     """
+    parts = name, layout, methods, constants, handlers
+    if folder.is_dir():
+        return _built(*parts, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    aside.chmod(0o755)
+    try:
+        built = _built(*parts, aside)
+        if not folder.is_dir():
+            aside.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # unless another process was first
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return built
+
+
+def _built(name, layout, methods, constants, handlers, folder: Path) -> Built:
     jitted = {}
     for method, function in methods.items():
-        jitted[method] = user_kernel(function)
+        options = {"nogil": True, "error_model": "python", "boundscheck": True, "pipeline_class": HandlerCompiler}
+        jitted[method] = numba.njit(**options)(as_python(function))
         _widen_calls(jitted[method])
     fields = {field: field_of(*layout.fields[field][:2]) for field in layout.names or ()}
     kind = StrategyType(name, fields, jitted, constants)
@@ -101,9 +148,13 @@ def _refuse_what_would_differ(method, kind) -> None:
             for statement in block.body:
                 if isinstance(statement, ir.SetAttr) and notes.typemap[statement.target.name] == kind:
                     _check_store(statement, notes, kind, method)
-                elif isinstance(statement, ir.Assign) and isinstance(statement.value, ir.Expr):
-                    if statement.value.op == "call":
-                        _check_call(statement.value, notes, method)
+                elif isinstance(statement, ir.Assign):
+                    problem = _narrow(notes.typemap[statement.target.name])
+                    if isinstance(statement.value, ir.Expr):
+                        check = _CHECKS.get(statement.value.op)
+                        problem = problem or (check(statement.value, notes) if check else "")
+                    if problem:
+                        raise BuildError(problem, method.py_func.__qualname__, statement.loc.line)
 
 
 def _check_store(statement, notes, kind, method) -> None:
@@ -123,22 +174,100 @@ def _plain(kind) -> str:
     return {types.Float: "float", types.Boolean: "bool"}.get(type(kind), str(kind))
 
 
-def _check_call(call, notes, method) -> None:
+def _narrow(kind) -> str:
+    """What is wrong with values of that type."""
+    element = kind.dtype if isinstance(kind, types.Array) else kind
+    if isinstance(element, (types.Integer, types.Float)) and types.unliteral(element) not in (
+        types.int64, types.float64,
+    ):  # fmt: skip
+        return f"Python and compiled code calculate differently with {element}; use np.int64 or np.float64"
+    return ""
+
+
+def _check_call(call, notes) -> str:
+    """What is wrong with calling that function."""
     function = notes.typemap[call.func.name]
     key = getattr(function, "typing_key", None)
-    if isinstance(function, types.BoundFunction) and isinstance(function.this, types.Array):
+    arguments = notes.calltypes[call].args
+    if isinstance(getattr(key, "__self__", None), (random.Random, np.random.RandomState, np.random.Generator)):
+        return "random numbers would be others; draw them in on_start into an array"
+    if isinstance(function, types.BoundFunction) and function.this == ContextType:
+        name = str(key).rpartition(".")[2]
+        most = _BY_PLACE.get(name, len(call.args))
+        return f"ctx.{name} takes all terms after ticks by name" if len(call.args) > most else ""
+    if isinstance(function, types.BoundFunction) and isinstance(function.this, (types.Array, types.Set)):
         name, arguments = key[-1] if isinstance(key, tuple) else str(key).rpartition(".")[2], (function.this,)
-    elif getattr(key, "__module__", "").startswith("numpy"):
-        name, arguments = key.__name__, notes.calltypes[call].args
+        if isinstance(function.this, types.Set):
+            return _ANY_ORDER if name == "pop" else ""
+    elif key is sum:
+        return "the sum of a list of floats depends on the version of Python; use a loop" if any(
+            isinstance(a, (types.List, types.BaseTuple)) and _has_floats(a) for a in arguments
+        ) else ""  # fmt: skip
+    elif isinstance(key, np.ufunc) or getattr(key, "__module__", "").startswith("numpy"):
+        name = key.__name__
     else:
-        return
-    floats = any(isinstance(a, types.Array) and isinstance(a.dtype, types.Float) for a in arguments)
-    if name in REORDERED and floats:
-        raise BuildError(
+        return ""
+    if isinstance(key, np.ufunc):
+        return _own_digits(key)
+    if name in OTHERWISE:
+        return f"NumPy's {name} has other last digits than compiled code; use {OTHERWISE[name]}"
+    if name in REORDERED and any(isinstance(a, types.Array) and _has_floats(a) for a in arguments):
+        return (
             f"NumPy's {name} of floats adds in an order of its own, so the last digits would differ; "
-            "use a Window or a loop",
-            method.py_func.__qualname__, call.loc.line,
-        )  # fmt: skip
+            "use a Window or a loop"
+        )
+    return ""
+
+
+def _own_digits(ufunc) -> str:
+    name = ufunc.__name__
+    if name not in UFUNCS:
+        return ""
+    return f"NumPy's {name} has other last digits than compiled code; use {UFUNCS[name]}, number by number"
+
+
+def _check_arrays(expression, notes) -> str:
+    """Several operations on arrays that Numba has made one loop of: nested (function, arguments)."""
+    waiting = [expression.expr]
+    while waiting:
+        function, arguments = waiting.pop()
+        problem = _own_digits(function) if isinstance(function, np.ufunc) else ""
+        if problem:
+            return problem
+        waiting += [argument for argument in arguments if isinstance(argument, tuple)]
+    return ""
+
+
+def _has_floats(kind) -> bool:
+    return any(isinstance(k, types.Float) for k in (kind.types if isinstance(kind, types.BaseTuple) else (kind.dtype,)))
+
+
+_BY_PLACE = {"send": 4, "buy": 3, "sell": 3}
+"""How many arguments these methods take without their names."""
+
+_ANY_ORDER = "the order of a set would be another; use a list or an array"
+
+
+def _check_loop(expression, notes) -> str:
+    return _ANY_ORDER if isinstance(notes.typemap[expression.value.name], types.Set) else ""
+
+
+def _check_unary(expression, notes) -> str:
+    truth = isinstance(notes.typemap[expression.value.name], types.Boolean)
+    return "~ of a bool is -1 or -2 in Python; write not" if truth and expression.fn is operator.invert else ""
+
+
+def _check_binary(expression, notes) -> str:
+    if expression.fn in (operator.matmul, operator.imatmul):
+        return "@ adds in an order of its own, so the last digits would differ; use a loop"
+    return ""
+
+
+_CHECKS = {
+    "call": _check_call, "getiter": _check_loop, "unary": _check_unary, "binop": _check_binary,
+    "inplace_binop": _check_binary, "arrayexpr": _check_arrays,
+}  # fmt: skip
+"""What to look at by kind of expression."""
 
 
 def _explained(error, methods) -> BuildError:

@@ -12,9 +12,13 @@ status code.  No fast-math: results are bit-identical on every machine and in ev
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -55,7 +59,31 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tickreplay"
 
 
+def usable(folder: Path) -> Path:
+    """`folder`, made if need be; when it cannot be written, a copy for this process only, and a RuntimeWarning.
+
+    Numba would turn to `__pycache__` instead, where old machine code outlives an edit of another module.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        own = Path(tempfile.mkdtemp(prefix="tickreplay-"))
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        if folder.is_dir():
+            shutil.copytree(folder, own, copy_function=os.symlink, dirs_exist_ok=True)
+        warnings.warn(
+            f"cannot keep machine code in {folder} ({error.strerror}): what is not there yet is compiled anew in every "
+            "process, in about a minute; set REPLAY_CACHE_DIR to a folder that can be written",
+            RuntimeWarning, stacklevel=2,
+        )  # fmt: skip
+        return own
+    return folder
+
+
 CACHE_DIR = cache_root() / "kernels" / source_digest()
+if not numba.config.DISABLE_JIT:
+    CACHE_DIR = usable(CACHE_DIR)
 
 
 def jit_is_on() -> bool:

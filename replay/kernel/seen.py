@@ -476,7 +476,7 @@ def _given_jitted(value):
         def optional(value):
             if value is None:
                 return False, 0
-            return True, np.int64(value)
+            return True, value + 0  # the number inside
 
         return optional
     return lambda value: (True, np.int64(value))
@@ -669,14 +669,16 @@ def _ctx_stop(ctx):
 def _ctx_record(ctx, name, value):
     if not isinstance(name, types.StringLiteral):
         raise refusal("the name of a recorded value must be a literal string")
+    if not isinstance(value, (types.Number, types.Boolean)):
+        raise refusal(f"a recorded value must be a number, not {value}")
     number = record_number(name.literal_value)
 
     def record(ctx, name, value):
         handle = ctx.handle_
-        row = (arena_of(handle), ctx.strategy_, np.int64(number), float(value))
+        row = (arena_of(handle), ctx.strategy_, np.int64(number), value * 1.0)
         while call_at(peek(handle, AT_RECORD), row) != 0:
             _room(handle)
-            row = (arena_of(handle), ctx.strategy_, np.int64(number), float(value))
+            row = (arena_of(handle), ctx.strategy_, np.int64(number), value * 1.0)
 
     return record
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +18,7 @@ import pytest
 from replay import CompileError, ConfigError, ConstantLatency, Instrument, Replay, Strategy, StrategyError, Window
 from replay.compiler import kernel, plan
 from replay.context import Book, Context, Order, Timer, Trade
+from replay.kernel.jit import CACHE_DIR
 from replay.testing import synthetic_events
 
 INSTRUMENTS = [Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001"))]
@@ -446,24 +449,43 @@ print(Replay(synthetic_events(instruments, seed=3, messages=500), instruments=in
 """
 
 
-def test_two_processes_may_compile_at_the_same_time(tmp_path: Path) -> None:
-    """Both start with an empty folder for strategies (engine kernels are linked from the usual cache)."""
-    import os
-
-    from replay.kernel.jit import CACHE_DIR
-
+@pytest.fixture
+def without_strategies(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A cache with the engine in it (linked from the usual one) and no strategy: its folder, the environment for it."""
     home = tmp_path / "kernels" / CACHE_DIR.name
     home.mkdir(parents=True)
     for path in CACHE_DIR.iterdir():
         if path.name != "strategies":
             (home / path.name).symlink_to(path)
-    environment = {**os.environ, "REPLAY_CACHE_DIR": str(tmp_path)}
-    running = [
-        subprocess.Popen([sys.executable, "-W", "error", "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True, env=environment, cwd=Path(__file__).parents[2])
-        for _ in range(2)
-    ]  # fmt: skip
+    return home, {**os.environ, "REPLAY_CACHE_DIR": str(tmp_path)}
+
+
+def started(environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A process that compiles and runs a grid."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+
+
+def test_two_processes_may_compile_at_the_same_time(without_strategies: tuple[Path, dict[str, str]]) -> None:
+    home, environment = without_strategies
+    running = [started(environment) for _ in range(2)]
     outputs = [process.communicate(timeout=300) for process in running]
     assert [process.returncode for process in running] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0] != ""
-    assert list((home / "strategies").iterdir())
+    assert len(list((home / "strategies").iterdir())) == 1
+
+
+def test_a_strategy_killed_while_compiling_compiles_again(without_strategies: tuple[Path, dict[str, str]]) -> None:
+    home, environment = without_strategies
+    killed = started(environment)
+    while killed.poll() is None and not list(home.glob("strategies/*/*/*.nbi")):
+        time.sleep(0.02)
+    killed.kill()
+    killed.communicate(timeout=30)
+    assert list(home.glob("strategies/*-*")), "killed in the middle"
+    again = started(environment)
+    output, errors = again.communicate(timeout=300)
+    assert again.returncode == 0 and output, errors
+    assert [p for p in (home / "strategies").iterdir() if "-" not in p.name]

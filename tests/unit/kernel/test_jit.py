@@ -177,3 +177,48 @@ def test_calls_between_kernels_are_widened_to_one_version() -> None:
     if hasattr(callee, "signatures"):
         caller.recompile()  # it may have come from the cache, with its callee inside
         assert len(callee.signatures) == 1
+
+
+def test_killed_while_compiling(package: Path) -> None:
+    """Whenever the process dies, the next one works."""
+    (package / "replay" / "kernel" / "outer.py").write_text(OUTER)
+    (package / "replay" / "kernel" / "inner.py").write_text(INNER.format(options="", value=1))
+    killed = 0
+    for tenths in range(2, 14, 2):
+        process = start(package, CALL)
+        try:
+            process.communicate(timeout=tenths / 10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate(timeout=30)
+            killed += 1
+    assert killed > 0
+    assert run(package, CALL) == "20"
+    assert list(package.glob("cache/kernels/*/**/*outer*.nbc"))
+
+
+def test_a_cache_that_cannot_be_written(package: Path) -> None:
+    """It works, says so, and leaves nothing in __pycache__, where Numba would keep machine code that goes stale."""
+    (package / "replay" / "kernel" / "outer.py").write_text(OUTER)
+    (package / "replay" / "kernel" / "inner.py").write_text(INNER.format(options="", value=1))
+    (package / "file").write_text("in the way")
+    process = start(package, CALL + "; from replay.kernel import jit; print(jit.CACHE_DIR)",
+                    REPLAY_CACHE_DIR=str(package / "file" / "cache"))  # fmt: skip
+    out, err = process.communicate(timeout=120)
+    answer, folder = out.split()
+    assert answer == "20" and "set REPLAY_CACHE_DIR to a folder that can be written" in err
+    assert not Path(folder).exists(), "the folder of this process goes with it"
+    assert not list(package.rglob("__pycache__/*.nb?"))
+
+
+def test_a_filled_cache_that_cannot_be_written_is_read(package: Path) -> None:
+    (package / "replay" / "kernel" / "outer.py").write_text(OUTER)
+    (package / "replay" / "kernel" / "inner.py").write_text(INNER.format(options="", value=1))
+    run(package, CALL)
+    folder = Path(run(package, SHOW))
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):
+        pytest.skip("this user may write everywhere (root)")
+    hits = CALL + "; print(sum(outer.stats.cache_hits.values()))"
+    assert run(package, hits).split() == ["20", "1"]
+    folder.chmod(0o755)
