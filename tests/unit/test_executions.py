@@ -125,7 +125,7 @@ def test_the_mid_after_fills_is_that_of_the_market(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_split_adds_up_and_is_what_the_oracle_says(seed: int) -> None:
     """spread + inventory - fees - funding is the P&L to the last digit; each part is that of exact fractions."""
-    made, results = run(seed)
+    _, results = run(seed)
     for result in results:
         for currency in result.currencies:
             part = split_of(result.fills, result.markouts, result.summary_by_instrument, result.instruments, currency)

@@ -55,5 +55,5 @@ def test_a_missing_package_and_an_unknown_table(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ConfigError, match=f"{package} is not installed; pip install {package}"):
             getattr(result, f"to_{package}")()
-    with pytest.raises(ConfigError, match="'fill'.*did you mean 'fills'"):
+    with pytest.raises(ConfigError, match=r"'fill'.*did you mean 'fills'"):
         result.to_arrow("fill")

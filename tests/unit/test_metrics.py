@@ -123,7 +123,7 @@ def test_everything_is_defined(plan: str, deposit: float | None) -> None:
 
 def test_an_unknown_currency_and_a_bad_deposit_are_refused() -> None:
     result = run("", market((0, 200, 201), (1, 200, 201)))
-    with pytest.raises(ConfigError, match="'USDT'.*did you mean 'USD'"):
+    with pytest.raises(ConfigError, match=r"'USDT'.*did you mean 'USD'"):
         result.metrics("USDT")
     for bad in (0.0, -5.0, math.inf, math.nan):
         with pytest.raises(ConfigError, match="positive"):
