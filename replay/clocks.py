@@ -52,7 +52,7 @@ class LeastLags:
                 self.found[which] = time, lag
 
     def envelope(self, piece_us: int = PIECE_US) -> list[ClockPiece]:
-        """The lower envelope in pieces of `piece_us` from the first point on; a rest of less than half of it is joined."""
+        """The lower envelope in pieces of `piece_us` from the first point on; a rest of less than half is joined."""
         pieces: list[list[Point]] = []
         for point in sorted(self.found.values()):
             if not pieces or point[0] - pieces[-1][0][0] >= piece_us:
