@@ -85,10 +85,8 @@ class Aligner:
             if not final and min(len(self.sides[0]), len(self.sides[1])) < WINDOW + RUN:
                 break
             self._leave(*self._meeting())
-        longest = max(len(side) for side in self.sides)
-        if final or longest > MOST_WAITING:
-            keep = 0 if final else longest - WINDOW
-            self._leave(*(len(side) - min(len(side), keep) for side in self.sides))
+        keep = 0 if final else MOST_WAITING
+        self._leave(*(max(0, len(side) - keep) for side in self.sides))
 
     def _match(self, count: int) -> None:
         a, b = (side[:count] for side in self.sides)

@@ -5,8 +5,10 @@ What is compared is what both have, per instrument and kind of event, over the t
 * events: book changes, trades, quotes, liquidations, marks and funding rates, row by row in their order (see
   `replay.alignment`), by what they say (side, price, size) and not by when: how far their times lie apart is told
   beside it.  Snapshots are left out, and so are rows that a reader made or moved (REPAIRED);
-* books, rebuilt from each feed: at instants spread over the common time, by venue time, the levels that differ;
-* the final books, by digest.
+* books, rebuilt from each feed: the levels that differ at instants spread over the common time, by venue time.  One
+  venue time may mean when a change was made and the other when it was sent, so each instant lies in the middle of the
+  longest pause of A's book within its second;
+* the final books, by digest: after the last book row of the feed that ends first.
 
 The rows of one message count as a set, because feeds order them differently.  Sizes and prices are compared on the
 finest common grid.  Rows in the first and last `slack_us` are forgiven when they lie before the first or after the last
@@ -148,10 +150,8 @@ def _book_lines(books: BooksCompared) -> list[str]:
     for divergence in books.diverged[:5]:
         touch = ", the best ones among them" if divergence.touch else ""
         out.append(f"    at {iso_from_us(divergence.time_us)} {divergence.levels:,} levels differ{touch}")
-    equal = {name: pair[0] == pair[1] for name, pair in (("best 50", books.digests_top50), ("all", books.digests_all))}
-    out.append(
-        "  final books: " + ", ".join(f"{name} levels {'equal' if e else 'DIFFER'}" for name, e in equal.items())
-    )
+    for name, (a, b) in (("best 50", books.digests_top50), ("all", books.digests_all)):
+        out.append(f"  final books, {name} levels: {'equal' if a == b else 'DIFFERENT'} ({a[:12]}, {b[:12]})")
     return out
 
 
@@ -256,16 +256,45 @@ class Feed:
         return np.concatenate(sides)
 
 
-def _spans(feed: Feed) -> list[dict[int, tuple[int, int]]]:
-    """First and last venue time of each pair's rows by kind; of a book from its first snapshot on."""
+class Pauses:
+    """The middle of the longest pause in each second, of venue times that never step back."""
+
+    def __init__(self) -> None:
+        self.last_us: int | None = None
+        self.longest: dict[int, tuple[int, int]] = {}
+
+    def push(self, times_us: np.ndarray) -> None:
+        """Take the next times."""
+        times = times_us if self.last_us is None else np.concatenate([[self.last_us], times_us])
+        self.last_us = int(times[-1])
+        pauses = np.diff(times)
+        seconds = times[:-1] // US_PER_S
+        order = np.lexsort((pauses, seconds))
+        longest = order[np.flatnonzero(np.append(np.diff(seconds), 1)[: len(order)])]
+        for second, pause, begin in zip(*(a[longest].tolist() for a in (seconds, pauses, times[:-1]))):
+            if pause > self.longest.get(second, (0, 0))[0]:
+                self.longest[second] = pause, begin + pause // 2
+
+    def instants(self, span_us: tuple[int, int], most: int) -> np.ndarray:
+        """At most `most` of them within a span, spread evenly, ascending."""
+        middles = np.array(sorted(middle for _, middle in self.longest.values()), np.int64)
+        middles = middles[(middles >= span_us[0]) & (middles < span_us[1])]
+        chosen: np.ndarray = middles[np.unique(np.linspace(0, len(middles) - 1, min(most, len(middles))).astype(int))]
+        return chosen
+
+
+def _spans(feed: Feed, pauses: list[Pauses]) -> list[dict[int, tuple[int, int]]]:
+    """First and last venue time of each pair's rows by kind; of a book from its first snapshot on, and its pauses."""
     spans: list[dict[int, tuple[int, int]]] = [{} for _ in feed.owners]
     for parts in feed.parts():
-        for span, rows in zip(spans, parts):
+        for span, rows, pause in zip(spans, parts, pauses):
             for kind in KINDS:
                 mine = rows[rows["kind"] == kind]
                 if kind == BOOK and BOOK not in span and len(mine):
                     snapshots = np.flatnonzero(mine["flags"] & SNAPSHOT)
                     mine = mine[snapshots[0] :] if len(snapshots) else mine[:0]
+                if kind == BOOK and len(mine):
+                    pause.push(mine["exch_ts"])
                 if len(mine):
                     first, last = span.get(kind, (INT64_MAX, INT64_MIN))
                     span[kind] = min(first, int(mine["exch_ts"][0])), max(last, int(mine["exch_ts"][-1]))
@@ -276,14 +305,18 @@ def _spans(feed: Feed) -> list[dict[int, tuple[int, int]]]:
 
 
 class _Pair:
-    """The comparison of one instrument under way; `spans` by kind is the time that both cover."""
+    """The comparison of one instrument under way; `spans` by kind is the time that both cover.
 
-    def __init__(self, spans: dict[int, tuple[int, int]], samples: int, slack_us: int) -> None:
+    `instants` are those at which books are compared, then the end of their common time.
+    """
+
+    def __init__(self, spans: dict[int, tuple[int, int]], pauses: Pauses, samples: int, slack_us: int) -> None:
         self.spans, self.slack_us = spans, slack_us
         self.aligners = {kind: Aligner() for kind in spans}
         self.books = BooksCompared() if BOOK in spans else None
-        first, last = spans.get(BOOK, (0, 0))
-        self.instants = np.unique(np.linspace(first, last, samples + 1, dtype=np.int64)[1:]) if self.books else []
+        self.instants = np.zeros(0, np.int64)
+        if self.books is not None:
+            self.instants = np.append(pauses.instants(spans[BOOK], samples), spans[BOOK][1])
         self.taken = [0, 0]
         self.states: list[list[np.ndarray | None]] = [[], []]
 
@@ -310,10 +343,12 @@ class _Pair:
     def look(self, which: int, feed: Feed, pair: int) -> None:
         """The book at the next instant; compared when the other feed has come there."""
         assert self.books is not None
-        self.states[which].append(feed.levels(pair))
         self.taken[which] += 1
+        if self.taken[which] == len(self.instants):
+            return
+        self.states[which].append(feed.levels(pair))
         if self.states[0] and self.states[1]:
-            time_us = int(self.instants[min(self.taken) - 1])
+            time_us = int(self.instants[self.books.samples + self.books.unknown])
             a, b = (states.pop(0) for states in self.states)
             if a is None or b is None:
                 self.books.unknown += 1
@@ -331,7 +366,7 @@ def _comparable(rows: np.ndarray, kind: int) -> np.ndarray:
         message = np.cumsum((mine["flags"] & LAST) != 0) - ((mine["flags"] & LAST) != 0)
         mine = mine[np.lexsort((mine["price"], mine["side"], message))]
         mine = mine[((mine["flags"] & (SNAPSHOT | REPAIRED)) == 0) & (mine["side"] != 0)]
-    return mine
+    return np.asarray(mine)
 
 
 def _aligned(rows: np.ndarray, kind: int) -> np.ndarray:
@@ -372,7 +407,8 @@ def compare(
     def feeds() -> list[Feed]:
         return [Feed(s, [p[k] for p in pairs], [f[k] for f in factors]) for k, s in enumerate((a, b))]
 
-    spans = [_spans(feed) for feed in feeds()]
+    pauses = [[Pauses() for _ in pairs] for _ in (a, b)]
+    spans = [_spans(feed, own) for feed, own in zip(feeds(), pauses)]
     common = [
         {kind: (max(x[kind][0], y[kind][0]), min(x[kind][1], y[kind][1])) for kind in KINDS if kind in x and kind in y}
         for x, y in zip(*spans)
@@ -380,7 +416,7 @@ def compare(
     common = [{kind: span for kind, span in kinds.items() if span[0] <= span[1]} for kinds in common]
     if not any(common):
         raise ConfigError("A, B", (a.name, b.name), "have no time in common")
-    running = [_Pair(kinds, samples, slack_us) for kinds in common]
+    running = [_Pair(kinds, own, samples, slack_us) for kinds, own in zip(common, pauses[0])]
     second = feeds()
     _read_both(second, running, progress)
     found = []

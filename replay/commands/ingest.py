@@ -43,6 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--policy", choices=("repair", "count", "raise"), help="what to do with wrong rows")
     parser.add_argument("--option", action="append", default=[], metavar="K=V", help="an option of the adapter")
     parser.add_argument("--replace", action="store_true", help="write days anew that are in the store already")
+    parser.add_argument("--together", action="store_true", help="read all files as one recording")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes at a time (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -112,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
             instruments=[instrument_from(text) for text in arguments.instrument],
             options=options,
             replace=arguments.replace,
+            together=arguments.together,
             jobs=arguments.jobs or os.cpu_count() or 1,
             progress=progress_to(line),
         )

@@ -1,4 +1,7 @@
-"""`replay inspect`: coverage, rates, gaps, digests and sizes of a store, or everything about one file of it."""
+"""`replay inspect`: coverage, rates, gaps, digests and sizes of a store, or everything about one file of it.
+
+With `--coverage` every event is read, of a store or of recordings (see `replay.coverage`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replay.errors import ConfigError, did_you_mean
+from replay.terminal import ProgressLine
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
@@ -23,6 +27,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "and digest; for one file of a store what its footer says.",
     )
     parser.add_argument("path", type=Path, metavar="STORE|FILE", help="folder of a store, or one of its files")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="with --adapter: more recordings")
+    parser.add_argument(
+        "--coverage", action="store_true", help="read all events: gaps, crossed spells, clocks, latency"
+    )
+    parser.add_argument("--adapter", default="", metavar="NAME", help="with --coverage: who wrote the recordings")
     parser.add_argument("--instrument", default="", metavar="VENUE:SYMBOL", help="only this one")
     parser.add_argument("--check", action="store_true", help="read all events and compare them with the digests")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -31,7 +40,33 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show.  Raises ConfigError for what is no store, DataError for a damaged file."""
+    if arguments.coverage:
+        return _coverage(arguments)
+    if arguments.adapter or arguments.files:
+        raise ConfigError("--adapter", arguments.adapter, "is for --coverage")
     return _file(arguments) if arguments.path.is_file() else _store(arguments)
+
+
+def _coverage(arguments: argparse.Namespace) -> int:
+    from replay.coverage import cover
+    from replay.sources import Source, find_adapter
+    from replay.store import Store
+
+    with ProgressLine(sys.stderr) as line:
+        line.show("reading …")
+        source: Source
+        if arguments.adapter:
+            source = find_adapter(arguments.adapter).open([arguments.path, *arguments.files])
+        else:
+            source = Store(arguments.path).source([arguments.instrument] if arguments.instrument else [])
+        found = cover(source, progress=lambda rows: line.show(f"{rows:,} rows"))
+    if arguments.json:
+        facts = {name: coverage.as_dict() for name, coverage in found.items()}
+        print(json.dumps({"clock_offset_us": source.quality.clock_offset_us, "instruments": facts}, indent=2))
+    else:
+        print(f"clock offset {source.quality.clock_offset_us / 1e3:+.3f} ms, added to local times while reading")
+        print("\n".join(text for name, coverage in found.items() for text in coverage.lines(name)))
+    return 0
 
 
 def _file(arguments: argparse.Namespace) -> int:

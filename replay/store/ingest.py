@@ -8,8 +8,10 @@ short is repeated by the same call: a part whose note names days that are still 
 hashed, of another one only the days that are missing are written.  A day from other files is never overwritten
 silently.
 
-Some recordings are cut at midnight by the recorder's clock.  Where that clock is corrected, the rows that would move
-over midnight stay at the last microsecond of their day (BAD_TS): they would fall into the day of other files.
+Some recordings are cut at midnight by the recorder's clock.  Where that clock is corrected by up to `KEPT_US`, the
+rows that would move over midnight stay at the last microsecond of their day (BAD_TS): they would fall into the day of
+other files.  A clock that was wrong by more is another matter: the rows go where they belong, and files of several days
+must be read as one part (`together`).
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from replay.store.prefetch import prefetched
 from replay.store.store import Store
 from replay.store.writer import Existing
 
+KEPT_US = 100_000
 AHEAD = 2
 """Batches that are decoded while the store writes."""
 POLL_S = 0.1
@@ -156,6 +159,8 @@ class PartSource:
     def _keep(self, events: np.ndarray, end_us: int, kept: dict[str, int]) -> None:
         """Leave rows in the day that ends at `end_us` when only the clock correction moves them out of it."""
         offset_us = round(self.source.quality.clock_offset_us)
+        if offset_us > KEPT_US:
+            return
         moved = np.flatnonzero((events["ts"] >= end_us) & (events["ts"] - offset_us < end_us))
         events["ts"][moved] = end_us - 1
         events["exch_ts"][moved] = np.minimum(events["exch_ts"][moved], end_us - 1)
@@ -265,13 +270,15 @@ def expand(sources: Sequence[str | Path]) -> list[Path]:
 
 def ingest(
     sources: Sequence[str | Path], *, adapter: str, store: str | Path, instruments: Sequence[Instrument] = (),
-    options: Mapping[str, str] | None = None, replace: bool = False, jobs: int = 1, progress: Progress | None = None,
+    options: Mapping[str, str] | None = None, replace: bool = False, together: bool = False,
+    jobs: int = 1, progress: Progress | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Import files, folders and globs; an Outcome for each part, in the order of the files.
 
     `adapter` reads them; `instruments` and `options` (`policy`, …) are handed to it.  `replace` writes days anew that
-    the store has from other files, or from these.  `jobs` processes work at a time; with more than one the program
-    that calls must be importable (`if __name__ == "__main__":`).  `progress` is called often, never twice at once.
+    the store has from other files, or from these.  `together` reads all files as one part.  `jobs` processes work at a
+    time; with more than one the program that calls must be importable (`if __name__ == "__main__":`).  `progress` is
+    called often, never twice at once.
 
     Raises ConfigError for wrong arguments and what the adapter raises for files of which it cannot even see to which
     part they belong.  A part that fails does not stop the others: its Outcome has the error.  KeyboardInterrupt ends
@@ -280,7 +287,7 @@ def ingest(
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise ConfigError("jobs", jobs, "must be at least 1")
     paths = expand(sources)
-    parts = parts_of(adapter, paths)
+    parts = [Part(tuple(paths))] if together else parts_of(adapter, paths)
     target = Store(store).path
     chosen = tuple(sorted((options or {}).items()))
     tasks = [Task(part, adapter, target, tuple(instruments), chosen, replace) for part in parts]
@@ -385,7 +392,7 @@ def _without_conflicts(outcomes: Sequence[Outcome]) -> list[Outcome]:
             if other is not outcome:
                 error = DataError(
                     f"it has {mark.instrument} on {mark.date}, which {', '.join(other.paths)} has, too",
-                    outcome.paths[0], hint="import one of them, or both with --replace in the order that you want",
+                    outcome.paths[0], hint="import one of them, or both with --together",
                 )  # fmt: skip
                 outcome = Outcome(outcome.paths, "failed", error=error)
                 break

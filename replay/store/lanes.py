@@ -28,12 +28,13 @@ WORDS = EVENT.itemsize // 8
 def parquet_batches(path: Path, footer: Footer, start_us: int, end_us: int, rows: int) -> Iterator[Any]:
     """Record batches of at most `rows` rows that together hold all rows with `ts` in [start_us, end_us).
 
-    Row groups outside that range are not read, nor are the footer's constant columns.  DataError when the file cannot
+    Row groups outside that range are not read, nor are the footer's constant columns; Arrow's own reading ahead
+    (`pre_buffer`) stays off, because it keeps the whole file in memory.  DataError when the file cannot
     be read or is not the one that `footer` describes.
     """
     names = [name for name in NAMES if name not in footer.constants]
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
             metadata = file.metadata
             if Footer.from_text((metadata.metadata or {}).get(KEY, b""), path) != footer:
                 raise DataError("was replaced while it was in use", fspath(path), hint="open the store again")

@@ -51,7 +51,7 @@ def _search(file: DayFile, start_us: int, missing: Marks, earliest: int) -> tupl
     constants = file.footer.constants
     columns = [name for name in ("ts", "kind", "side", "flags") if name not in constants]
     try:
-        with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
+        with pq.ParquetFile(file.path, pre_buffer=False, page_checksum_verification=True) as parquet:
             for group in reversed(range(parquet.num_row_groups)):
                 if not missing:
                     break

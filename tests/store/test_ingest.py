@@ -133,6 +133,18 @@ def test_a_corrected_clock_moves_no_row_into_the_next_day(tmp_path: Path, jobs: 
     assert (np.diff(stored["ts"]) >= 0).all()
 
 
+def test_a_clock_that_is_very_wrong_needs_the_files_together(tmp_path: Path) -> None:
+    """Two seconds are not squeezed into the last microsecond: the rows go to the next day, which is then taken."""
+    paths = [path for day in range(2) for path in write_day(tmp_path, "AAA", day, seed=1, lag_us=-2_000_000)]
+    apart = ingest(paths, adapter="tardis-csv", store=tmp_path / "apart")
+    assert [outcome.state for outcome in apart] == ["imported", "failed"]
+    assert "is in the store already" in str(apart[1].error)
+    (whole,) = ingest(paths, adapter="tardis-csv", store=tmp_path / "store", together=True)
+    assert [day.date for day in whole.days] == ["2023-11-15", "2023-11-16", "2023-11-17"]
+    source = find_adapter("tardis-csv").open(paths)
+    assert events_of(Store(tmp_path / "store").source()).tobytes() == events_of(source).tobytes()
+
+
 def test_parts_of_tardis_files(tmp_path: Path) -> None:
     alone = write_day(tmp_path, "AAA", 0, seed=1)
     other = write_day(tmp_path, "BBB", 0, seed=1)

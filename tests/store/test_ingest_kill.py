@@ -18,7 +18,7 @@ from replay.store.ingest import ingest
 from tests.store.tardis_files import write_day
 
 REPO = Path(__file__).parents[2]
-SEEDS = range(12)
+SEEDS = range(8)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     for symbol in ("AAA", "BBB"):
         for day in range(3):
-            write_day(folder, symbol, day, seed=1, messages=4_000)
+            write_day(folder, symbol, day, seed=1, messages=2_000)
     return folder
 
 
