@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from adapters.decoders.csv_table import Names
+from adapters.decoders.tardis_json import Reader
 from adapters.tardis_machine import ADAPTER
 from adapters.transports.tardis_machine import MACHINE, DataSet, Settings, fetch
 from replay.errors import ConfigError, DataError, ReplayError, TransportError
@@ -260,3 +265,25 @@ def test_the_plan_and_the_settings() -> None:
         MACHINE.plan("bitmex", ["trades"], ["A"], DAY, DAY)
     with pytest.raises(ConfigError, match="address of a tardis-machine"):
         Settings("localhost:8000")
+
+
+def test_messages_of_every_venue(captures: Path) -> None:
+    with gzip.open(captures / "raw_to_normalized" / "pairs.ndjson.gz", "rt") as pairs:
+        messages = [message for pair in pairs for message in json.loads(pair)["normalized"]]
+    kinds: Counter[str] = Counter()
+    for message in messages:
+        notes: Counter[str] = Counter()
+        rows = list(Reader(Names(), notes).rows(message, 1))
+        kinds[message["type"]] += 1
+        if message["type"] in ("trade", "liquidation"):
+            (row,) = rows
+            assert Decimal(row[4]).scaleb(-row[6]) == Decimal(repr(message["price"]))
+            assert Decimal(row[5]).scaleb(-row[7]) == Decimal(repr(message["amount"]))
+            assert row[9] == {"buy": 1, "sell": -1, "unknown": 0}[message["side"]]
+        if message["type"] == "book_change":
+            levels = [(1, level) for level in message["bids"]] + [(-1, level) for level in message["asks"]]
+            assert [(row[9], Decimal(row[4]).scaleb(-row[6]), Decimal(row[5]).scaleb(-row[7])) for row in rows] == [
+                (side, Decimal(repr(level["price"])), Decimal(repr(level["amount"]))) for side, level in levels
+            ]
+        assert not [note for note in notes if note.startswith("message of type")]
+    assert {"trade", "book_change", "derivative_ticker", "liquidation", "option_summary", "book_ticker"} <= set(kinds)
