@@ -20,7 +20,8 @@ import orjson
 from adapters.base import Filled, FillGap
 from adapters.datasets import DataFile, DataSetSource, Notes, check_options
 from adapters.decoders.csv_table import Names
-from adapters.decoders.relay import Fields, RowReader, table
+from adapters.decoders.json_rows import TABLE_ROWS, Fields, table
+from adapters.decoders.relay import RowReader
 from adapters.terms import inferred
 from adapters.transports.file import first_line, read_chunks
 from adapters.transports.relay import FORMAT, DataSet, Relay, Settings, download
@@ -28,7 +29,6 @@ from replay.errors import DataError
 from replay.instruments import Instrument
 
 CHANNELS = {"trades": "trades", "books": "book", "events": "mixed"}
-TABLE_ROWS = 16_384
 T = TypeVar("T")
 
 
@@ -61,16 +61,16 @@ class RelayFile(DataFile):
                 if number == 1 or not line:
                     continue
                 try:
-                    waiting += [(*fields, number) for fields in reader.fields(orjson.loads(line))]
+                    waiting += [(*fields, number, owner) for fields in reader.fields(orjson.loads(line))]
                 except orjson.JSONDecodeError as error:
                     raise DataError(f"broken JSON ({error})", path, number, "download it again") from None
                 except DataError as error:
                     raise DataError(error.problem, path, number, error.hint) from None
                 if len(waiting) >= TABLE_ROWS:
-                    yield table(waiting, owner)
+                    yield table(waiting)
                     waiting.clear()
         if waiting:
-            yield table(waiting, owner)
+            yield table(waiting)
 
 
 class RelayAdapter:

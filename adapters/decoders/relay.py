@@ -23,14 +23,14 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import orjson
 
 from adapters.base import Cell, Filled
-from adapters.decoders.csv_table import EMPTY, HASHED, IDENT, MISSING, NUMBER, read_cell
+from adapters.decoders.csv_table import EMPTY, HASHED, IDENT, read_cell
+from adapters.decoders.json_rows import Fields, cell
 from replay.errors import DataError
 from replay.events import BOOK, BUY, FUNDING, LIQUIDATION, MARK, SELL, TRADE
-from replay.kernel.assemble import BEGINS, GROUPED, NO_SEQ, ROW, SNAP
+from replay.kernel.assemble import BEGINS, GROUPED, NO_SEQ, SNAP
 from replay.units import US_PER_HOUR, US_PER_MS, us_from_time
 
 Json = dict[str, Any]
@@ -296,18 +296,6 @@ def _number_of(row: Mapping[str, Any]) -> int:
 
 # --------------------------------------------------------------------------------------------------- rows to ROWs
 
-Fields = tuple[int, ...]
-"""local_us, venue_us, seq, ident, price, size, price_digits, size_digits, kind, side, bits"""
-
-
-def cell(value: object) -> Cell:
-    """A JSON number or decimal text as (value, digits), exact: a JSON number is the shortest decimal for it."""
-    if value is None:
-        return 0, MISSING
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise DataError(f"{value!r} is not a number")
-    return read_cell(value if isinstance(value, str) else repr(value), NUMBER)
-
 
 def levels_of(book: Mapping[str, Any], side: str) -> list[tuple[Cell, Cell]]:
     """(price, size) of each level of one side, `[p, q]` or `{"price", "size"}`; DataError for anything else."""
@@ -387,19 +375,6 @@ class RowReader:
             yield (*times, time_us(due, self.unit_us), NO_SEQ, value, 0, digits, 0, FUNDING, 0, bits)
         elif rate is not None:
             self.notes["funding rate without funding time, left out"] += 1
-
-
-COLUMNS = ("local_us", "venue_us", "seq", "ident", "price", "size", "price_digits", "size_digits", "kind", "side",
-           "bits", "line")  # fmt: skip
-
-
-def table(rows: Sequence[Fields], owner: int) -> np.ndarray:
-    """Fields, each with its line at the end, as ROWs."""
-    out = np.zeros(len(rows), ROW)
-    for name, column in zip(COLUMNS, np.array(rows, np.int64).T):
-        out[name] = column
-    out["owner"] = owner
-    return out
 
 
 # ------------------------------------------------------------------------------------------------------- gap repair

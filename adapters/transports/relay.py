@@ -13,10 +13,8 @@ the file gets its name.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
-import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -38,7 +36,8 @@ from adapters.decoders.relay import (
     filled_of,
     gaps_of,
 )
-from adapters.transports.tardis import Progress, is_whole, retry_after_s, sha256_of
+from adapters.transports.downloads import TryAgain, is_whole, pack, pause, together
+from adapters.transports.tardis import Progress, retry_after_s
 from replay.errors import ConfigError, DataError, TransportError, did_you_mean
 from replay.units import US_PER_DAY, US_PER_S
 
@@ -73,14 +72,6 @@ class Settings:
         for name in ("concurrency", "rate_per_s", "attempts", "wait_s", "max_wait_s", "idle_s", "max_answer_bytes"):
             if getattr(self, name) <= 0:
                 raise ConfigError(name, getattr(self, name), "must be positive")
-
-
-class _TryAgain(Exception):
-    """The attempt failed in a way that may pass; the next one may start after `pause_s`."""
-
-    def __init__(self, problem: str, pause_s: float) -> None:
-        super().__init__(problem)
-        self.pause_s = pause_s
 
 
 class _CursorLost(Exception):
@@ -177,13 +168,13 @@ class Relay:
         """The JSON of one answer."""
         import stamina
 
-        attempts = stamina.retry_context(on=_pause, attempts=self.settings.attempts, timeout=None)
+        attempts = stamina.retry_context(on=pause, attempts=self.settings.attempts, timeout=None)
         try:
             async for attempt in attempts:
                 with attempt:
                     await self._gate.passed()
                     return await self._attempt(request, attempt.num)
-        except _TryAgain as error:
+        except TryAgain as error:
             address = self._address(request)
             raise TransportError(f"{error} ({self.settings.attempts} tries)", address, "try again later") from error
         raise AssertionError("stamina ends with an answer or an error")
@@ -203,12 +194,12 @@ class Relay:
             async with self._session.request(request.method, address, allow_redirects=False, **values) as answer:
                 body = await self._body(answer, address)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _TryAgain(f"the connection failed ({type(error).__name__})", pause_s) from None
+            raise TryAgain(f"the connection failed ({type(error).__name__})", pause_s) from None
         if answer.status == 200:
             try:
                 return orjson.loads(body)
             except orjson.JSONDecodeError:
-                raise _TryAgain("the answer is not JSON, or was cut", pause_s) from None
+                raise TryAgain("the answer is not JSON, or was cut", pause_s) from None
         raise self._refusal(request, answer.status, answer.headers.get("Retry-After"), body, pause_s)
 
     async def _body(self, answer: aiohttp.ClientResponse, address: str) -> bytes:
@@ -234,9 +225,9 @@ class Relay:
             if pause_s > PATIENCE_S:
                 return TransportError(f"the relay asks for a pause of {pause_s:.0f} s (429)", address, "come back then")
             self._gate.hold(pause_s)
-            return _TryAgain("the relay answers 429, too many requests", pause_s)
+            return TryAgain("the relay answers 429, too many requests", pause_s)
         if status >= 500:
-            return _TryAgain(f"the relay answers {status}", pause_s)
+            return TryAgain(f"the relay answers {status}", pause_s)
         if request.cursor and status in LOST_CURSOR:
             return _CursorLost()
         said = self._said(body)
@@ -254,11 +245,6 @@ class Relay:
         if self._key:
             text = text.replace(self._key, "…")
         return f": {text[:200]}" if text else ""
-
-
-def _pause(error: Exception) -> bool | float:
-    """For stamina: after how many seconds to try again, if at all."""
-    return error.pause_s if isinstance(error, _TryAgain) else False
 
 
 def _asked_pause_s(header: str | None, body: bytes, now_s: Callable[[], float] | None) -> float | None:
@@ -328,17 +314,6 @@ async def download(
     return await together([one(data_set) for data_set in wanted])
 
 
-async def together(work: Sequence[Awaitable[T]]) -> list[T]:
-    """All results in order; the first error stops the others."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 class _Download:
     """One file on its way."""
 
@@ -363,7 +338,8 @@ class _Download:
                 self._keep(pager.state, stream.tell())
                 if self.progress:
                     self.progress(self.path.name, len(page))
-        await asyncio.to_thread(self._complete)
+        await asyncio.to_thread(pack, self.part, self.path)
+        self.kept.unlink()
         return self.path
 
     def _resume(self, pager: Pager) -> int:
@@ -384,16 +360,6 @@ class _Download:
         aside = self.kept.with_name(self.kept.name + ".new")
         aside.write_text(json.dumps({"bytes": size, "pager": state}))
         aside.replace(self.kept)
-
-    def _complete(self) -> None:
-        """Compress the rows, note the digest, give the file its name."""
-        packed = self.path.with_name(self.path.name + ".packed")
-        with self.part.open("rb") as rows, packed.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, 0) as out:
-            shutil.copyfileobj(rows, out)
-        self.path.with_name(self.path.name + ".sha256").write_text(f"{sha256_of(packed)}  {self.path.name}\n")
-        packed.replace(self.path)
-        self.part.unlink()
-        self.kept.unlink()
 
 
 class RelayFetcher:

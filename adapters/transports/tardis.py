@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import gzip
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from adapters.transports.downloads import TryAgain, is_whole, pause, sha256_of, together
 from adapters.transports.file import BROKEN, GZIP_MAGIC, open_gzip
 from replay.errors import ConfigError, TransportError
 
@@ -73,14 +73,6 @@ class Settings:
     idle_s: float = 60.0
 
 
-class _TryAgain(Exception):
-    """The attempt failed in a way that may pass; `pause_s` is what the server asked for, if anything."""
-
-    def __init__(self, problem: str, pause_s: float | None = None) -> None:
-        super().__init__(problem)
-        self.pause_s = pause_s
-
-
 def data_sets(
     exchange: str, data_types: Sequence[str], symbols: Sequence[str], first: date, last: date
 ) -> list[DataSet]:  # fmt: skip
@@ -122,13 +114,7 @@ async def fetch(
             async with gate:
                 return await download.file(data_set)
 
-        tasks = [asyncio.ensure_future(one(data_set)) for data_set in wanted]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return await together([one(data_set) for data_set in wanted])
 
 
 class _Download:
@@ -153,14 +139,14 @@ class _Download:
             return path
         url = f"{self.settings.url}/{data_set.path}"
         attempts = stamina.retry_context(
-            on=_pause, attempts=self.settings.attempts, timeout=None, wait_initial=self.settings.wait_s,
+            on=pause, attempts=self.settings.attempts, timeout=None, wait_initial=self.settings.wait_s,
             wait_max=self.settings.max_wait_s, wait_jitter=self.settings.wait_s,
         )  # fmt: skip
         try:
             async for attempt in attempts:
                 with attempt:
                     await self._attempt(url, path)
-        except _TryAgain as error:
+        except TryAgain as error:
             raise TransportError(f"{error} ({self.settings.attempts} tries)", url, "try again later") from error
         return path
 
@@ -175,9 +161,9 @@ class _Download:
                 self._check_status(answer, url)
                 if answer.status == 416:  # what is here is all there is, or of another file
                     part.unlink()
-                    raise _TryAgain("the server has no such part of the file")
+                    raise TryAgain("the server has no such part of the file")
                 if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                    raise _TryAgain("the server sent another part of the file than was asked for")
+                    raise TryAgain("the server sent another part of the file than was asked for")
                 if answer.status != 206:
                     part.unlink(missing_ok=True)
                     tag.write_text(answer.headers.get("ETag", ""))
@@ -189,7 +175,7 @@ class _Download:
                         if self.progress:
                             self.progress(path.name, len(block))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _TryAgain(f"the connection failed ({type(error).__name__}: {error})") from error
+            raise TryAgain(f"the connection failed ({type(error).__name__}: {error})") from error
         await asyncio.to_thread(_complete, part, tag, path, url)
 
     def _check_status(self, answer: aiohttp.ClientResponse, url: str) -> None:
@@ -198,9 +184,9 @@ class _Download:
             return
         if status == 429:
             asked = answer.headers.get("Retry-After")
-            raise _TryAgain("the server answers 429, too many requests", retry_after_s(asked, self.now_s))
+            raise TryAgain("the server answers 429, too many requests", retry_after_s(asked, self.now_s))
         if status >= 500:
-            raise _TryAgain(f"the server answers {status}")
+            raise TryAgain(f"the server answers {status}")
         key = f"check {KEY_VARIABLE}" if self.with_key else f"set {KEY_VARIABLE}"
         what, hint = {
             400: ("does not understand the request (400)", "check exchange, data type, symbol and day"),
@@ -212,13 +198,6 @@ class _Download:
             ),
         }.get(status, (f"answers {status}", ""))
         raise TransportError(f"the server {what}", url, hint)
-
-
-def _pause(error: Exception) -> bool | float:
-    """For stamina: whether to try again, or after how many seconds."""
-    if not isinstance(error, _TryAgain):
-        return False
-    return True if error.pause_s is None else error.pause_s
 
 
 def retry_after_s(header: str | None, now_s: Callable[[], float] | None) -> float:
@@ -238,20 +217,8 @@ def _aside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a file is there and is what its `.sha256` says."""
-    said = _aside(path, ".sha256")
-    return path.exists() and said.exists() and said.read_text().split()[:1] == [sha256_of(path)]
-
-
 def _complete(part: Path, tag: Path, path: Path, url: str) -> None:
-    """Verify a download and give it its name; _TryAgain when it is cut, TransportError when it is no gzip."""
+    """Verify a download and give it its name; TryAgain when it is cut, TransportError when it is no gzip."""
     try:
         with part.open("rb") as start:
             if not GZIP_MAGIC.startswith(start.read(2)):
@@ -260,7 +227,7 @@ def _complete(part: Path, tag: Path, path: Path, url: str) -> None:
             while stream.read(BLOCK_BYTES):
                 pass
     except EOFError:
-        raise _TryAgain("the body was cut") from None
+        raise TryAgain("the body was cut") from None
     except BROKEN as error:
         part.unlink()
         tag.unlink(missing_ok=True)

@@ -31,7 +31,9 @@ from replay.store.source import BLOCK_ROWS, StoreSource
 from replay.units import US_PER_DAY, US_PER_MIN
 
 AHEAD = 8
-"""Blocks of one instrument that are asked for in one round trip."""
+"""Most blocks of one instrument that are asked for in one round trip."""
+IN_FLIGHT = 64
+"""Blocks that all instruments together have in flight, about: with many of them each asks for fewer."""
 
 
 class CachedSource:
@@ -62,7 +64,7 @@ class CachedSource:
         if rows < 1:
             raise ConfigError("rows", rows, "must be at least 1")
         self.counts = Counter()
-        for events in prefetched(self._events(self.source.start_us, self.source.end_us)):
+        for events in prefetched(self._events(self.source.start_us, self.source.end_us, self.counts)):
             yield from cut_batches(events, rows)
 
     def prefetch(self, start_us: int | None = None, end_us: int | None = None) -> Counter[str]:
@@ -70,17 +72,17 @@ class CachedSource:
 
         None means the source's own bounds.  What does not fit into memory is in Redis afterwards, if that is there.
         """
-        self.counts = Counter()
+        counts: Counter[str] = Counter()
         start_us = self.source.start_us if start_us is None else max(start_us, self.source.start_us)
         end_us = self.source.end_us if end_us is None else min(end_us, self.source.end_us)
         for lane in self._lanes:
-            for _ in lane.blocks(start_us, end_us):
+            for _ in lane.blocks(start_us, end_us, counts):
                 pass
-        return +self.counts
+        return +counts
 
-    def _events(self, start_us: int, end_us: int) -> Iterator[np.ndarray]:
+    def _events(self, start_us: int, end_us: int, counts: Counter[str]) -> Iterator[np.ndarray]:
         """Arrays of whole messages, block after block."""
-        lanes = [lane.blocks(start_us, end_us) for lane in self._lanes]
+        lanes = [lane.blocks(start_us, end_us, counts) for lane in self._lanes]
         heads = [next(lane, None) for lane in lanes]
         while waiting := [head[0] for head in heads if head is not None]:
             first = min(waiting)
@@ -128,12 +130,13 @@ class _Lane:
         said = [self.instrument.name, self.instrument.tick, self.instrument.lot, self.owner.block_us, FIELDS, *digests]
         return f"replay:{VERSION}:{hashlib.sha256(repr(said).encode()).hexdigest()[:32]}"
 
-    def blocks(self, start_us: int, end_us: int) -> Iterator[tuple[int, Block]]:
-        """(number of the block since 1970, block), those with rows, in order of time."""
-        counts, cache = self.owner.counts, self.owner.cache
+    def blocks(self, start_us: int, end_us: int, counts: Counter[str]) -> Iterator[tuple[int, Block]]:
+        """(number of the block since 1970, block), those with rows, in order of time; `counts` gains where from."""
+        cache = self.owner.cache
+        ahead = max(1, min(AHEAD, IN_FLIGHT // len(self.owner.instruments)))
         numbers = self._numbers(start_us, end_us)
         reader: _Reader | None = None
-        while part := list(islice(numbers, AHEAD)):
+        while part := list(islice(numbers, ahead)):
             keys = [self._key(number) for number in part]
             found = cache.get(keys, counts)
             fresh = {}

@@ -21,6 +21,7 @@ from replay.strategy import Strategy
 from replay.synthetic import SyntheticMarket
 from replay.units import plain
 from tests.adapters.relay_server import KEY, RelayServer, serving, status
+from tests.conftest import INTERPRETED
 
 EVERY, FROM = 40, 20
 DURATION_US = {"binance-usdm": 20_000_000, "binance-spot": 20_000_000, "binance-coinm": 8_000_000}
@@ -193,6 +194,7 @@ def test_options_belong_together(recording: Recording) -> None:
             recording.open(**options)
 
 
+@pytest.mark.skipif(INTERPRETED, reason="a capture takes minutes without the compiler")
 def test_real_capture(captures: Path, server: RelayServer) -> None:
     made = object.__new__(Recording)
     made.adapter, made.path = USDM, captures / "binance_usdm" / "ethusdt_20240808.gz"
