@@ -94,7 +94,7 @@ def next_place(cells, h, depth):
     return found if found > depth else -1
 
 
-@kernel(entry=False, counted=False)
+@kernel(entry=False, counted=False, inline=True)
 def mark(cells, h, place, occupied):
     """Set the bit of a bucket to `occupied` (0 or 1), and the one that summarises its word, without a branch."""
     word = place >> 5
