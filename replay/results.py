@@ -277,8 +277,11 @@ def average_entry(fills: np.ndarray, instrument: Instrument) -> float:
     Linear: the mean price; inverse: the harmonic mean, as the payoff is in 1/price (Binance COIN-M: "average entry").
     """
     inverse = instrument.payoff == "inverse"
+    changes = fills["side"] * fills["lots"]
+    flat = np.flatnonzero(np.cumsum(changes) == 0)
+    first = int(flat[-1]) + 1 if len(flat) else 0  # what came before has left no cost
     position, cost = 0, 0.0
-    for signed, ticks in zip((fills["side"] * fills["lots"]).tolist(), fills["ticks"].tolist()):
+    for signed, ticks in zip(changes[first:].tolist(), fills["ticks"][first:].tolist()):
         each = 1 / ticks if inverse else float(ticks)
         if position * signed >= 0:
             cost += abs(signed) * each

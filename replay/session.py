@@ -59,6 +59,9 @@ from replay.units import INT64_MAX, SCALE, iso_from_us
 if TYPE_CHECKING:
     from replay.engine import Replay
 
+ORDERS_EACH = 16
+"""Live orders of a strategy for which there is room at first."""
+
 MODES = ("interpreted", "compiled", "auto")
 
 _PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE, "option": codes.OPTION}
@@ -80,6 +83,19 @@ def _scaled(instrument: Instrument, name: str) -> int:
     if scaled != int(scaled):
         raise ConfigError(f"{instrument.name}.{name}", getattr(instrument, name), "is finer than 1e-8")
     return int(scaled)
+
+
+def _pool(live_orders: int) -> int:
+    """Items, fills and rows of the log to have free with so many live orders: ample for any one event."""
+    return 16 * (live_orders + 2) + 4096
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts (records of one type, all fields 8 bytes wide) end to end; as words, for NumPy compares types slowly."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
 
 
 def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
@@ -156,10 +172,13 @@ class Session:
         n_sources = len(replay.sources)
         cap = max(2 * replay.batch_rows, 4096)
         levels = LEVELS_EACH * n_i
+        live = ORDERS_EACH * n_s
+        need = _pool(live)
         counts = {
             "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
-            "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": max(8192, 1024 * n_s),
-            "equity": 8192 * len(self.currencies), "taken": 1024, "tables": 1, "retired": 64,
+            "orders": max(1024, 1 << (4 * live + 7).bit_length()), "heap": 2 * need, "items": 2 * need,
+            "fills": 2 * need, "log": max(8192, 1024 * n_s), "equity": 2 * len(self.currencies) * (need + n_s),
+            "taken": 1024, "tables": 1, "retired": 64,
             "books": len(levels), "cells": book_cells(levels),
             "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
             "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
@@ -237,15 +256,18 @@ class Session:
         if self._machine is not None:
             self._machine.bind()
 
-    def make_room(self) -> None:
-        """Empty logs and larger pools; keeps every order, item and list as it was."""
+    def make_room(self, levels: int = 0) -> None:
+        """Empty logs and larger pools; keeps every order, item and list as it was.
+
+        `levels`: of the book that the next event may take.
+        """
         self._flush()
         arena = self.arena
         run = arena["run"][0]
         live = int(run["live_orders"])
         if 4 * (live + 2) > len(arena["orders"]):
             self._rehash(2 * len(arena["orders"]))
-        need = 16 * (live + 2) + 4096
+        need = _pool(live) + 4 * levels
         items = len(arena["items"])
         free = int(run["free_items"])
         pool = items if free >= need else 2 * (items - free + need)
@@ -357,12 +379,16 @@ class Session:
             n = int(run[f"{name}_n"])
             if n:
                 rows = self.arena[name][:n]
-                order = np.argsort(rows["strategy"], kind="stable")
-                ends = np.cumsum(np.bincount(rows["strategy"], minlength=len(kept)))
-                for mine, share in zip(kept, np.split(rows[order], ends[:-1])):
-                    if len(share):
-                        share["strategy"] = 0  # a result does not depend on who else took part
-                        mine.append(share)
+                owners = rows["strategy"].copy()
+                rows["strategy"] = 0  # a result does not depend on who else took part
+                if len(kept) == 1:
+                    kept[0].append(rows.copy())
+                else:
+                    shares = rows[np.argsort(owners, kind="stable")]
+                    ends = np.cumsum(np.bincount(owners, minlength=len(kept))).tolist()
+                    for mine, first, end in zip(kept, [0, *ends], ends):
+                        if first < end:
+                            mine.append(shares[first:end])
             run[f"{name}_n"] = 0
 
     def _tables(self) -> tuple[tuple[str, list[list[np.ndarray]]], ...]:
@@ -387,7 +413,7 @@ class Session:
             taken["next"][-1] = self.arena["run"][0]["free_taken"]
             self.arena["run"][0]["free_taken"] = old
         else:
-            self.make_room()
+            self.make_room(int(run["out_source"]))
         self._bind()
 
     # ------------------------------------------------------------------------------------------------------ running
@@ -629,7 +655,7 @@ class Session:
         return [self._result(k) for k in range(len(self.strategies))]
 
     def _result(self, k: int) -> Result:
-        tables = {name: np.concatenate(kept[k]) for name, kept in self._tables()}
+        tables = {name: _joined(kept[k]) for name, kept in self._tables()}
         quality = self.replay.sources[0].quality
         for source in self.replay.sources[1:]:
             quality = quality.merged(source.quality)
