@@ -393,6 +393,7 @@ class Machine:
 
 def _field_fits(strategy: Strategy, name: str, value: Any, made: Plan) -> None:
     """CompileError when `on_start` has changed what a variable is."""
-    kind = _hints(type(strategy))[name]
+    cls: type = type(strategy)
+    kind = _hints(cls)[name]
     if np.dtype([_field(strategy, name, kind)], align=True)[name] != made.layout[name]:
         raise CompileError(type(strategy).__name__, "on_start", f"{name} has another shape or type than at first")

@@ -91,7 +91,7 @@ def _pool(live_orders: int) -> int:
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts (records of one type, all fields 8 bytes wide) end to end; as words, for NumPy compares types slowly."""
+    """The parts (records of one type, all fields 8 bytes wide) end to end; as words: NumPy compares types slowly."""
     parts = [part for part in parts if len(part)] or parts[:1]
     if len(parts) == 1:
         return parts[0]
