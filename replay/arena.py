@@ -25,6 +25,9 @@ from replay.units import INT64_MAX, SCALE
 if TYPE_CHECKING:
     from replay.session import Session
 
+ORDERS_EACH = 16
+"""Live orders of a strategy for which there is room at first."""
+
 _PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE, "option": codes.OPTION}
 
 
@@ -34,15 +37,18 @@ def make_arena(session: Session, wanted: int) -> Arena:
     n_sources = len(replay.sources)
     cap = max(2 * replay.batch_rows, 4096)
     levels = LEVELS_EACH * n_i
+    live = ORDERS_EACH * n_s
+    need = _pool(live)
     counts = {
         "run": 1, "sources": n_sources, "instruments": n_i, "strategies": n_s, "slots": n_i * n_s,
-        "orders": 1024, "heap": 8192, "items": 8192, "fills": 8192, "log": max(8192, 1024 * n_s),
-        "equity": 8192 * len(session.currencies), "taken": 1024, "tables": 1, "retired": 64,
+        "orders": max(1024, 1 << (4 * live + 7).bit_length()), "heap": 2 * need, "items": 2 * need,
+        "fills": 2 * need, "log": max(8192, 1024 * n_s), "equity": 2 * len(session.currencies) * (need + n_s),
+        "taken": 1024, "tables": 1, "retired": 64,
         "books": len(levels), "cells": book_cells(levels),
         "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
         "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
         "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
-        "markouts": 8192, "market_orders": 2,
+        "markouts": 2 * need, "market_orders": 2,
     }  # fmt: skip
     arena = Arena(counts)
     open_books(arena["books"], arena["cells"], levels)
@@ -109,8 +115,13 @@ def _scaled(instrument: Instrument, name: str) -> int:
     return int(scaled)
 
 
-def enlarge_pools(arena: Arena) -> bool:
-    """Larger pools and logs where they are needed, for twice what is in use; the logs are empty.
+def _pool(live_orders: int) -> int:
+    """Items, fills and rows of the log to have free with so many live orders: ample for any one event."""
+    return 16 * (live_orders + 2) + 4096
+
+
+def enlarge_pools(arena: Arena, levels: int) -> bool:
+    """Larger pools and logs where they are needed; the logs are empty.  `levels` of the book may the next event take.
 
     Returns whether the arena moved.
     """
@@ -120,7 +131,7 @@ def enlarge_pools(arena: Arena) -> bool:
     if crowded:
         _rehash(arena, 2 * len(arena["orders"]))
         run = arena["run"][0]
-    need = 16 * (live + 2) + 4096
+    need = _pool(live) + 4 * levels
     items, free = len(arena["items"]), int(run["free_items"])
     pool = items if free >= need else 2 * (items - free + need)
     wanted = {

@@ -22,6 +22,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin, get_type_hints
 
@@ -97,10 +98,16 @@ def plan(strategy: Strategy) -> Plan:
     return Plan(f"{cls.__qualname__} {digest}", layout, methods, constants, handlers, digest, frozenset(reach.words))
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of all annotations of a class; finding them takes longer than a short run."""
+    return get_type_hints(cls)
+
+
 def _annotated(cls: type) -> dict[str, Any]:
     """Name and type of all annotated variables, base classes first."""
     found: dict[str, Any] = {}
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for owner in reversed(cls.__mro__):
         for name in vars(owner).get("__annotations__", {}):
             if owner not in (Strategy, object) and get_origin(hints[name]) is not ClassVar and hints[name] != ClassVar:
@@ -389,6 +396,7 @@ class Machine:
 
 def _field_fits(strategy: Strategy, name: str, value: Any, made: Plan) -> None:
     """CompileError when `on_start` has changed what a variable is."""
-    kind = get_type_hints(type(strategy))[name]
+    cls: type = type(strategy)
+    kind = _hints(cls)[name]
     if np.dtype([_field(strategy, name, kind)], align=True)[name] != made.layout[name]:
         raise CompileError(type(strategy).__name__, "on_start", f"{name} has another shape or type than at first")

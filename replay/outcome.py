@@ -25,7 +25,7 @@ class InstrumentResult:
     `currency`.  Fees are owed in `fee_currency`; when that is another one, `net` is before them.  `expired` lots of an
     option were settled with the underlying at `settled_at` (0: not expired, or expired without a mark, which leaves the
     position).  `turnover` is the traded value.  `blind_us` is the time during
-    which the book was invalid after it had been valid, `mark_source` feed, mid, last or none.
+    which the book was invalid after it had been valid, `mark_source` feed, mid, kept (last mid or trade) or none.
     """
 
     name: str
@@ -61,8 +61,11 @@ def average_entry(fills: np.ndarray, instrument: Instrument) -> float:
     Linear: the mean price; inverse: the harmonic mean, as the payoff is in 1/price (Binance COIN-M: "average entry").
     """
     inverse = instrument.payoff == "inverse"
+    changes = fills["side"] * fills["lots"]
+    flat = np.flatnonzero(np.cumsum(changes) == 0)
+    first = int(flat[-1]) + 1 if len(flat) else 0  # what came before has left no cost
     position, cost = 0, 0.0
-    for signed, ticks in zip((fills["side"] * fills["lots"]).tolist(), fills["ticks"].tolist()):
+    for signed, ticks in zip(changes[first:].tolist(), fills["ticks"][first:].tolist()):
         each = 1 / ticks if inverse else float(ticks)
         if position * signed >= 0:
             cost += abs(signed) * each
@@ -86,7 +89,7 @@ def instrument_result(session: Session, slot_index: int, i: int, fills: np.ndarr
     scaled = int(mark_of(record, book))
     mark = scaled / SCALE
     two_sided = record["venue_valid"] and book["bid_lots"] > 0 and book["ask_lots"] > 0
-    source = "feed" if record["mark_fed"] else "mid" if two_sided else "last" if scaled else "none"
+    source = "feed" if record["mark_fed"] else "mid" if two_sided else "kept" if scaled else "none"
     money = session.money(slot_index, mark)
     mine = fills[fills["instrument"] == i]
     unit = instrument.lot * instrument.multiplier

@@ -66,6 +66,14 @@ _HANDLER_BITS = {
 }
 
 
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts (records of one type, all fields 8 bytes wide) end to end; as words: NumPy compares types slowly."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
+
+
 def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
     """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
     for batch in batches:
@@ -157,10 +165,13 @@ class Session:
         if self._machine is not None:
             self._machine.bind()
 
-    def make_room(self) -> None:
-        """Empty logs and larger pools; keeps every order, item and list as it was."""
+    def make_room(self, levels: int = 0) -> None:
+        """Empty logs and larger pools; keeps every order, item and list as it was.
+
+        `levels`: of the book that the next event may take.
+        """
         self._flush()
-        if enlarge_pools(self.arena):
+        if enlarge_pools(self.arena, levels):
             self._bind()
 
     # ------------------------------------------------------------------------------------------------------ feeding
@@ -197,12 +208,16 @@ class Session:
             n = int(run[f"{name}_n"])
             if n:
                 rows = self.arena[name][:n]
-                order = np.argsort(rows["strategy"], kind="stable")
-                ends = np.cumsum(np.bincount(rows["strategy"], minlength=len(kept)))
-                for mine, share in zip(kept, np.split(rows[order], ends[:-1])):
-                    if len(share):
-                        share["strategy"] = 0  # a result does not depend on who else took part
-                        mine.append(share)
+                owners = rows["strategy"].copy()
+                rows["strategy"] = 0  # a result does not depend on who else took part
+                if len(kept) == 1:
+                    kept[0].append(rows.copy())
+                else:
+                    shares = rows[np.argsort(owners, kind="stable")]
+                    ends = np.cumsum(np.bincount(owners, minlength=len(kept))).tolist()
+                    for mine, first, end in zip(kept, [0, *ends], ends):
+                        if first < end:
+                            mine.append(shares[first:end])
             run[f"{name}_n"] = 0
 
     def _tables(self) -> tuple[tuple[str, list[list[np.ndarray]]], ...]:
@@ -216,7 +231,7 @@ class Session:
         if grow(self.arena):
             self._bind()
         else:
-            self.make_room()
+            self.make_room(int(self.arena["run"][0]["out_source"]))
 
     # ------------------------------------------------------------------------------------------------------ running
 
@@ -457,7 +472,7 @@ class Session:
         return [self._result(k) for k in range(len(self.strategies))]
 
     def _result(self, k: int) -> Result:
-        tables = {name: np.concatenate(kept[k]) for name, kept in self._tables()}
+        tables = {name: _joined(kept[k]) for name, kept in self._tables()}
         quality = self.replay.sources[0].quality
         for source in self.replay.sources[1:]:
             quality = quality.merged(source.quality)

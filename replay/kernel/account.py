@@ -132,11 +132,16 @@ def funding_due(inst, position, mark, rate):
 
 @kernel
 def mark_of(inst, venue_book):
-    """Mark price at the venue in 1/SCALE: from the feed, else mid of the venue book, else the last trade; 0 unknown."""
+    """Mark price at the venue in 1/SCALE: from the feed, else mid of the venue book, else the last trade; 0 unknown.
+
+    While the book is invalid, `inst["mark"]` keeps its last mid, or the price of a trade since.
+    """
     if inst["mark_fed"] != 0:
         return inst["mark"]
     if inst["venue_valid"] != 0 and venue_book["bid_lots"] > 0 and venue_book["ask_lots"] > 0:
         return (venue_book["bid_ticks"] + venue_book["ask_ticks"]) * inst["tick_scaled"] // 2
+    if (inst["venue_valid"] == 0 and inst["mark"] != 0) or inst["last_ticks"] == 0:
+        return inst["mark"]
     return inst["last_ticks"] * inst["tick_scaled"]
 
 

@@ -27,6 +27,7 @@ from replay.kernel.codes import (
     DO_SAMPLE,
     DO_TIMER,
     DO_TRIGGERED,
+    EXECUTION_FULL,
     EXPIRED,
     FILLED,
     GO_ON,
@@ -113,7 +114,7 @@ def reserve_for(arena, index, kind):
         st.run[0]["out_room"] = ROOM_BOOK
         st.run[0]["out_source"] = b + 2
         return NEED_ROOM
-    if slot["consume"] == 0:
+    if slot["consume"] == 0 and slot["execution"] == EXECUTION_FULL:
         return GO_ON
     limit = side * FAR if market else ticks
     best = st.books[b]["ask_ticks"] if side > 0 else st.books[b]["bid_ticks"]
@@ -122,16 +123,23 @@ def reserve_for(arena, index, kind):
     while found < lots and reaches(side, limit, best):
         found += book_lots(st.books, st.cells, b, -side, best)
         levels += 1
-        if reserve_price(st.books, st.cells, b + 3, -side, best) < 0:
+        if slot["consume"] != 0 and reserve_price(st.books, st.cells, b + 3, -side, best) < 0:
             st.run[0]["out_room"] = ROOM_BOOK
             st.run[0]["out_source"] = b + 3
             return NEED_ROOM
         best = book_next(st.books, st.cells, b, -side, best)
-    if st.run[0]["taken_n"] + levels > len(st.taken):
+    if slot["consume"] != 0 and st.run[0]["taken_n"] + levels > len(st.taken):
         st.run[0]["out_room"] = ROOM_TAKEN
         return NEED_ROOM
-    if levels > RESERVE // 2 and st.run[0]["free_items"] < 2 * levels + RESERVE:
-        st.run[0]["out_room"] = ROOM_ITEMS
+    run = st.run[0]
+    if levels > RESERVE // 2 and (
+        run["free_items"] < 2 * levels + RESERVE
+        or len(st.fills) - run["fills_n"] < levels + RESERVE
+        or len(st.markouts) - run["markouts_n"] < levels + RESERVE
+        or len(st.equity) - run["equity_n"] < (levels + RESERVE) * run["currencies"]
+    ):
+        run["out_room"] = ROOM_ITEMS
+        run["out_source"] = levels
         return NEED_ROOM
     return GO_ON
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from replay.events import BOOK, CLEAR, FUNDING, GAP, LAST, MARK, ORDER, SNAPSHOT, TRADE
+from replay.kernel.account import mark_of
 from replay.kernel.agenda import PHASE_REQUEST, PHASE_TIMER, PHASE_VENUE, agenda_push
 from replay.kernel.book import NO_ASK, NO_BID, book_clear, book_has, book_set, set_levels
 from replay.kernel.by_order import order_message
@@ -47,6 +48,8 @@ def venue_message(arena, at):
             printed(arena, instrument, int(row["side"]), row["price"], row["qty"])
             check_stops(arena, instrument, TRIGGER_LAST)
         if inst["mark_fed"] == 0:
+            if inst["venue_valid"] == 0:
+                inst["mark"] = row["price"] * inst["tick_scaled"]
             mark_moved(arena, instrument)
     elif kind == MARK:
         inst["mark"] = row["value"]
@@ -59,6 +62,8 @@ def venue_message(arena, at):
     elif kind == GAP:
         if inst["venue_valid"] != 0:
             inst["blind_since"] = row["exch_ts"]
+            if inst["mark_fed"] == 0:
+                inst["mark"] = mark_of(inst, st.books[instrument * BOOKS_EACH])
             sample_soon(st.run, st.heap, st.items)
         inst["venue_valid"] = 0
         inst["gaps"] += 1

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from replay import ConfigError, ConstantLatency, Context, Instrument, Replay, Result, Strategy
-from replay.context import Timer, Trade
+from replay.context import Book, Timer, Trade
+from replay.events import BOOK, CLEAR, LAST, SNAPSHOT, empty_events
 from replay.kernel.agenda import agenda_check
 from replay.kernel.book import book_check
 from replay.sources import ArraySource
@@ -86,6 +87,34 @@ def test_thousands_of_orders_make_the_arena_grow_and_change_nothing_else(events:
     assert int((answers["status"] == 4).sum()) > 1_000
     assert result.open_orders == part.submitted - len(over) > 1_000
     assert result.digest == Replay(events, instruments=[X]).run(Floods()).digest
+
+
+class Sweeps(Strategy):
+    """Buys the whole ask side at once."""
+
+    lots: int = 0
+
+    def on_book(self, ctx: Context, book: Book) -> None:
+        if self.lots == 0:
+            self.lots = len(book.depth(-1, 100_000)[0])
+            ctx.buy(0, self.lots)
+
+
+@pytest.mark.parametrize("consume", [True, False])
+def test_an_order_may_take_thousands_of_levels(consume: bool) -> None:
+    """Pools and logs get room for a fill a level before the order is judged."""
+    levels = 9_000
+    rows = empty_events(levels + 2)
+    rows["kind"], rows["qty"] = BOOK, 1
+    rows["flags"][:-1], rows["flags"][0], rows["flags"][-2:] = SNAPSHOT, SNAPSHOT | CLEAR, (SNAPSHOT | LAST, LAST)
+    rows["side"], rows["side"][0], rows["side"][-1] = -1, 1, 0
+    rows["price"] = 1_000 + np.arange(levels + 2)
+    rows["ts"][-1] = rows["exch_ts"][-1] = US_PER_S
+    latency = ConstantLatency(entry=1_000, response=1_000)
+    replay = Replay(rows, instruments=[X], execution="partial", consume=consume, latency=latency)
+    fills = replay.run(Sweeps()).fills
+    assert fills["ticks"].tolist() == list(range(1_001, 1_001 + levels))
+    assert set(fills["lots"].tolist()) == {1}
 
 
 def test_a_small_window_grows_for_a_late_message(events: np.ndarray) -> None:

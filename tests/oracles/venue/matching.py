@@ -45,6 +45,7 @@ class Venue:
         self.taken: dict[tuple[int, int], int] = {}
         self.last_ticks: int | None = None
         self.fed_mark: int | None = None
+        self.kept_mark: Fraction | None = None
         self.expired = False
         self.liquidating = 0
         self.now = 0
@@ -52,13 +53,15 @@ class Venue:
     # ------------------------------------------------------------------------------------------ prices
 
     def mark(self) -> Fraction | None:
-        """Mark price: from the feed, else the mid of a valid book, else the last trade."""
+        """Mark price: from the feed, else the mid of a valid book, else that when it was lost or a later trade."""
         if self.fed_mark is not None:
             return Fraction(self.fed_mark, SCALE)
         bid, ask = self.book.best(1), self.book.best(-1)
         if self.book.valid and bid is not None and ask is not None:
             return Fraction(bid + ask, 2) * self.market.tick
-        return None if self.last_ticks is None else self.last_ticks * self.market.tick
+        if not self.book.valid and self.kept_mark is not None:
+            return self.kept_mark
+        return self.kept_mark if self.last_ticks is None else self.last_ticks * self.market.tick
 
     def available(self, side: int, ticks: int) -> int:
         """Lots of a market level less what we took of it."""
@@ -209,6 +212,8 @@ class Venue:
                     self.fill_resting(order, min(excess, order.leaves), "queue", front)
                     gone += order.filled - had
         self.last_ticks = trade.ticks
+        if not self.book.valid:
+            self.kept_mark = trade.ticks * self.market.tick
         self.watch()
         self.mid_moved()
 
@@ -218,7 +223,9 @@ class Venue:
         self.mark_moved()
 
     def on_gap(self) -> None:
-        """The book is worth nothing; a mark that was its mid is the last trade's price from here."""
+        """The book is worth nothing; a mark that was its mid stays until something is traded."""
+        if self.book.valid:
+            self.kept_mark = self.mark()
         self.book.valid = False
         self.watch()
 
