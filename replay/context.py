@@ -213,7 +213,7 @@ class Book:
     the book is valid and both sides have a price.
     """
 
-    __slots__ = ("_bid", "_session", "_valid", "grid", "instrument")
+    __slots__ = ("_ask", "_ask_lots", "_bid", "_bid_lots", "_ints", "_session", "_valid", "grid", "instrument")
 
     def __init__(self, session: Session, instrument: int, grid: _Grid) -> None:
         self._session = session
@@ -224,39 +224,41 @@ class Book:
     def bind(self) -> None:
         """Find the words of the arena again after it moved."""
         arena = self._session.arena
+        self._ints = arena.ints
         self._bid = arena.word("books", "bid_ticks", self.instrument * BOOKS_EACH + 1)
+        self._bid_lots, self._ask, self._ask_lots = self._bid + 1, self._bid + 2, self._bid + 3
         self._valid = arena.word("instruments", "local_valid", self.instrument)
 
     @property
     def bid_ticks(self) -> int:
         """Best bid price."""
-        return self._session.ints[self._bid]
+        return self._ints[self._bid]
 
     @property
     def bid_lots(self) -> int:
         """Size at the best bid; 0 when there is none."""
-        return self._session.ints[self._bid + 1]
+        return self._ints[self._bid_lots]
 
     @property
     def ask_ticks(self) -> int:
         """Best ask price."""
-        return self._session.ints[self._bid + 2]
+        return self._ints[self._ask]
 
     @property
     def ask_lots(self) -> int:
         """Size at the best ask; 0 when there is none."""
-        return self._session.ints[self._bid + 3]
+        return self._ints[self._ask_lots]
 
     @property
     def valid(self) -> bool:
         """Whether a snapshot has come and no message was lost since."""
-        return self._session.ints[self._valid] != 0
+        return self._ints[self._valid] != 0
 
     @property
     def ready(self) -> bool:
         """Valid, with a bid and an ask."""
-        ints = self._session.ints
-        return ints[self._valid] != 0 and ints[self._bid + 1] > 0 and ints[self._bid + 3] > 0
+        ints = self._ints
+        return ints[self._valid] != 0 and ints[self._bid_lots] > 0 and ints[self._ask_lots] > 0
 
     @property
     def mid_ticks(self) -> float:
@@ -295,6 +297,7 @@ class Context:
     def __init__(self, session: Session, strategy: int) -> None:
         self._session = session
         self._strategy = strategy
+        self._books = session.books
         self._slot0 = strategy * len(session.instruments)
         self._now = 0
         self._numbers: dict[str, int] = {}
@@ -325,7 +328,7 @@ class Context:
 
     def book(self, instrument: int = 0) -> Book:
         """The local book."""
-        return self._session.books[instrument]
+        return self._books[instrument]
 
     def position(self, instrument: int = 0) -> int:
         """Signed lots, from the fills that we have heard of."""
