@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from adapters.assembling import Assembler, policy_code
 from adapters.decoders.csv_table import Names
+from adapters.decoders.json_rows import TABLE_ROWS, Fields, table
 from adapters.merging import merged
 from adapters.survey import MAX_HORIZON_US
+from adapters.transports.file import read_chunks
 from replay.errors import ConfigError, DataError, did_you_mean
 from replay.instruments import Instrument
 from replay.kernel import outline as kernel
@@ -68,6 +71,30 @@ class DataFile(ABC):
     def last_us(self) -> int:
         """Latest local time."""
         return max(int(self.findings[i]["last_us"]) for i in self.owners)
+
+
+def json_tables(path: Path, read: Callable[[Any, int], Iterable[Fields]], skip: int = 0) -> Iterator[np.ndarray]:
+    """ROWs of a file with one JSON a line, table by table; `read` makes them of a value and its line.
+
+    The first `skip` lines and empty ones are left out.  DataError names file and line.
+    """
+    waiting: list[Fields] = []
+    for chunk in read_chunks(path):
+        for i, line in enumerate(chunk.data[:-1].split(b"\n")):
+            file, number = chunk.where(i)
+            if number <= skip or not line:
+                continue
+            try:
+                waiting += read(orjson.loads(line), number)
+            except orjson.JSONDecodeError as error:
+                raise DataError(f"broken JSON ({error})", file, number, "download it again") from None
+            except DataError as error:
+                raise DataError(error.problem, file, number, error.hint) from None
+            if len(waiting) >= TABLE_ROWS:
+                yield table(waiting)
+                waiting.clear()
+    if waiting:
+        yield table(waiting)
 
 
 def survey(file: DataFile, names: Names) -> None:

@@ -18,12 +18,12 @@ import numpy as np
 import orjson
 
 from adapters.base import Filled, FillGap
-from adapters.datasets import DataFile, DataSetSource, Notes, check_options
+from adapters.datasets import DataFile, DataSetSource, Notes, check_options, json_tables
 from adapters.decoders.csv_table import Names
-from adapters.decoders.json_rows import TABLE_ROWS, Fields, table
+from adapters.decoders.json_rows import Fields
 from adapters.decoders.relay import RowReader
 from adapters.terms import inferred
-from adapters.transports.file import first_line, read_chunks
+from adapters.transports.file import first_line
 from adapters.transports.relay import FORMAT, DataSet, Relay, Settings, download
 from replay.errors import DataError
 from replay.instruments import Instrument
@@ -54,23 +54,11 @@ class RelayFile(DataFile):
         """ROWs, table by table."""
         owner = names.add(self.owner)
         reader = RowReader(self.kind, self.unit_us, notes)
-        waiting: list[Fields] = []
-        for chunk in read_chunks(self.path):
-            for i, line in enumerate(chunk.data[:-1].split(b"\n")):
-                path, number = chunk.where(i)
-                if number == 1 or not line:
-                    continue
-                try:
-                    waiting += [(*fields, number, owner) for fields in reader.fields(orjson.loads(line))]
-                except orjson.JSONDecodeError as error:
-                    raise DataError(f"broken JSON ({error})", path, number, "download it again") from None
-                except DataError as error:
-                    raise DataError(error.problem, path, number, error.hint) from None
-                if len(waiting) >= TABLE_ROWS:
-                    yield table(waiting)
-                    waiting.clear()
-        if waiting:
-            yield table(waiting)
+
+        def read(value: Any, line: int) -> Iterator[Fields]:
+            return ((*fields, line, owner) for fields in reader.fields(value))
+
+        yield from json_tables(self.path, read, skip=1)
 
 
 class RelayAdapter:

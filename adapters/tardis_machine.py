@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
-from adapters.datasets import DataFile, DataSetSource, Notes, check_options
+from adapters.datasets import DataFile, DataSetSource, Notes, check_options, json_tables
 from adapters.decoders.csv_table import Names
-from adapters.decoders.json_rows import TABLE_ROWS, Fields, table
 from adapters.decoders.tardis_json import Reader
 from adapters.terms import inferred
-from adapters.transports.file import read_chunks
-from replay.errors import DataError
 from replay.instruments import Instrument
 
 
@@ -30,24 +26,7 @@ class MachineFile(DataFile):
 
     def rows(self, names: Names, notes: Notes) -> Iterator[np.ndarray]:
         """ROWs, table by table; DataError with file and line, also for a stream that ended with a failure."""
-        reader = Reader(names, notes)
-        waiting: list[Fields] = []
-        for chunk in read_chunks(self.path):
-            for i, line in enumerate(chunk.data[:-1].split(b"\n")):
-                if not line:
-                    continue
-                path, number = chunk.where(i)
-                try:
-                    waiting += reader.rows(orjson.loads(line), number)
-                except orjson.JSONDecodeError as error:
-                    raise DataError(f"broken JSON ({error})", path, number, "download it again") from None
-                except DataError as error:
-                    raise DataError(error.problem, path, number, error.hint) from None
-                if len(waiting) >= TABLE_ROWS:
-                    yield table(waiting)
-                    waiting.clear()
-        if waiting:
-            yield table(waiting)
+        yield from json_tables(self.path, Reader(names, notes).rows)
 
 
 class MachineAdapter:

@@ -430,7 +430,8 @@ class Context:
         )  # fmt: skip
         if kind < 0:
             setting, problem = CONTRADICTIONS[-kind]
-            raise ConfigError(setting, locals()[setting], problem)
+            given = {"post_only": post_only, "trail_ticks": trail_ticks, "expire_us": expire_us}
+            raise ConfigError(setting, given[setting], problem)
         flags = (codes.POST_ONLY if post_only else 0) | (codes.REDUCE_ONLY if reduce_only else 0)
         session = self._session
         while True:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from replay.settings import Models, described, models_for
 from replay.sources import BATCH_ROWS, ArraySource, Source, find_adapter
 from replay.strategy import Strategy
 from replay.sweep import Band, Sweep, band, sweep
+from replay.terminal import say_when_compiling
 from replay.units import INT64_MAX, INT64_MIN, US_PER_S, us_from_time
 
 T = TypeVar("T")
@@ -183,6 +185,7 @@ class Replay:
 
     def session(self, strategies: Strategy | Sequence[Strategy], mode: str = "interpreted") -> Session:
         """A run that is stepped by hand: `while session.step(): …`, then `session.results()`."""
+        say_when_compiling(sys.stderr)
         return Session(self, list(strategies) if isinstance(strategies, Sequence) else [strategies], mode)
 
     @overload

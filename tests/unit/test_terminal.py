@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+from decimal import Decimal
 
+import pytest
+
+from replay import Instrument, Replay, Strategy
 from replay.terminal import ProgressLine
+from replay.testing import synthetic_events
 
 
 class Terminal(io.StringIO):
@@ -29,3 +34,13 @@ def test_overwrites_and_vanishes() -> None:
         line.show("too soon")
         line.show("2nd")
     assert stream.getvalue() == "\rfirst\r2nd  \r   \r"
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_whoever_runs_is_told_that_the_engine_compiles(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("replay.kernel.jit.is_compiled", lambda name: compiled)
+    instruments = [Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001"))]
+    Replay(synthetic_events(instruments, messages=50), instruments=instruments).run(Strategy())
+    assert ("compiling the engine, once" in capsys.readouterr().err) is not compiled
