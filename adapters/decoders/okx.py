@@ -23,6 +23,7 @@ from adapters.decoders import okx_v3
 from adapters.decoders.parsed import (
     NOTHING,
     Json,
+    Level,
     Parsed,
     get,
     in_us,
@@ -106,6 +107,8 @@ class OkxMessages(Messages):
         reader = READERS.get(channel)
         if reader is None:
             return [other(channel[:60])]
+        if channel.startswith("sprd-") and any(map(has_negative_price, rows)):
+            return [other("spread at a negative price")]
         return [parsed for data in rows for parsed in reader(self, message, arg, data)]
 
     def answer(self, url: str, body: bytes) -> bytes | None:
@@ -215,10 +218,13 @@ class OkxMessages(Messages):
 
     def ticker(self, message: Json, arg: Json, data: Json) -> list[Parsed]:
         """tickers"""
-        if not self.ticker_quotes:
-            return [other("tickers", name(data))]
         bid, ask = (quoted(data.get(f"{side}Px"), data.get(f"{side}Sz")) for side in ("bid", "ask"))
-        return [quote(name(data), time_us(data), bid, ask)]
+        return self.ticker_quote(name(data), time_us(data), bid, ask)
+
+    def ticker_quote(self, symbol: str, venue_us: int, bid: Level, ask: Level) -> list[Parsed]:
+        """The touch of a ticker, when it is wanted and there is one."""
+        wanted = self.ticker_quotes and (bid != NOTHING or ask != NOTHING)
+        return [quote(symbol, venue_us, bid, ask) if wanted else other("touch of a ticker", symbol)]
 
 
 READERS = {
@@ -236,6 +242,12 @@ READERS = {
 def name(data: Json) -> str:
     """The instrument, or the spread."""
     return symbol_of(data, "instId" if "instId" in data else "sprdId")
+
+
+def has_negative_price(data: Json) -> bool:
+    """Whether a price in a message of a spread is below zero, which no event can say."""
+    rows = [row for side in ("bids", "asks") for row in data.get(side) or () if isinstance(row, list)]
+    return any(str(price).startswith("-") for price in (data.get("px"), *(row[0] for row in rows if row)))
 
 
 def subject(arg: Json) -> str:

@@ -16,7 +16,6 @@ from adapters.decoders.parsed import (
     level,
     mark_and_funding,
     other,
-    quote,
     quoted,
     records,
     side_of,
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from adapters.decoders.okx import OkxMessages
 
 SIDES = {"buy": 1, "sell": -1}
+INFINITE = "∞"
+"""The mark price of an option that has expired."""
 LIQUIDATED = {"3": -1, "4": 1}
 
 
@@ -88,12 +89,10 @@ def funding(state: OkxMessages, message: Json, data: Json) -> list[Parsed]:
 def ticker(state: OkxMessages, message: Json, data: Json) -> list[Parsed]:
     """ticker, and summary of options, which has a mark price too"""
     symbol, venue_us = name(data), text_time_us(data, "timestamp")
-    price = json_number(data["mark_price"], "mark price") if data.get("mark_price") else None
-    found = mark_and_funding(symbol, venue_us, price)
-    if state.ticker_quotes:
-        bid, ask = (quoted(data.get(f"best_{side}"), data.get(f"best_{side}_size")) for side in ("bid", "ask"))
-        found.append(quote(symbol, venue_us, bid, ask))
-    return found or [other("ticker", symbol)]
+    price = data.get("mark_price")
+    mark = None if price in (None, "", INFINITE) else json_number(price, "mark price")
+    bid, ask = (quoted(data.get(f"best_{side}"), data.get(f"best_{side}_size")) for side in ("bid", "ask"))
+    return [*mark_and_funding(symbol, venue_us, mark), *state.ticker_quote(symbol, venue_us, bid, ask)]
 
 
 READERS = {
