@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Resubscribe
-from adapters.decoders.deribit import Deribit
+from adapters.decoders.deribit import DeribitMessages
 from adapters.decoders.parsed import NOTHING, Parsed
 from adapters.deribit import DERIBIT, terms
 from adapters.hyperliquid import HYPERLIQUID
@@ -78,7 +78,7 @@ SAMPLES = [
 
 def read(*messages: dict[str, Any]) -> list[Parsed]:
     """What a fresh connection makes of messages."""
-    reader = Deribit()
+    reader = DeribitMessages()
     return [parsed for message in messages for parsed in reader.read(message, 0)]
 
 
@@ -122,7 +122,7 @@ def test_block_trades_are_off_the_book() -> None:
 def test_tickers_and_quotes() -> None:
     touch, mark, funding = read(framed("ticker.BTC-PERPETUAL.raw", ticker(current_funding=0.0001)))
     assert (touch.kind, touch.bids, touch.asks) == (scan.TICKER, [(10095, 0, 7000, 0)], [NOTHING])
-    assert (mark.kind, mark.bids, mark.extra) == (scan.MARK, [(100941, 1, 0, 0)], 0)
+    assert (mark.kind, mark.bids[0][:2], mark.extra) == (scan.MARK, (100941, 1), 0)
     assert (funding.kind, "funding" in funding.name) == (scan.OTHER, True)
     assert [parsed.kind for parsed in read(framed("ticker.BTC-PERPETUAL.raw", ticker(mark_price=0)))] == [scan.TICKER]
 
