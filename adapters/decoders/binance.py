@@ -194,6 +194,11 @@ class BinanceDecoder:
         """The answer to FetchSnapshot(symbol)."""
         self.feed(b'{"stream":"%s@depthSnapshot","data":%s}' % (symbol.lower().encode(), data), received_ns, out)
 
+    def lose(self, symbols: Sequence[str], received_ns: int, out: EventSink) -> None:
+        """The connection that carried the books of `symbols` is gone."""
+        for batch in self.sequencer.lose(symbols, received_ns):
+            out(batch)
+
     def commands(self) -> list[Command]:
         """Snapshots that are needed, when the repair policy is to fetch them."""
         if self.sequencer.repair.policy != "refetch":
