@@ -96,8 +96,5 @@ class Decoder(Protocol):
     def feed(self, data: bytes, received_ns: int, out: EventSink) -> None:
         """Decode one message that was received at `received_ns` (ns since 1970); DataError when it is broken."""
 
-    def lose(self, symbols: Sequence[str], received_ns: int, out: EventSink) -> None:
-        """What carried the books of `symbols` is gone: each is invalid (a GAP row) until its next snapshot."""
-
     def commands(self) -> list[Command]:
         """What the decoder wants done, each wish once."""

@@ -7,7 +7,7 @@ takes message tables and hands out batches of events.  The batch size never chan
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ import numpy as np
 from adapters.base import Filler
 from adapters.filling import Fills, as_message
 from replay.errors import ConfigError, DataError, did_you_mean
-from replay.events import GAP, LAST, empty_events
+from replay.events import empty_events
 from replay.instruments import Instrument
 from replay.kernel import gaps
 from replay.kernel import rows as row_kernel
@@ -192,43 +192,17 @@ class Sequencer:
             self.cursor[0]["rows"] = 0
             yield self.out[:count]
 
-    def lose(self, symbols: Collection[str], received_ns: int) -> Iterator[np.ndarray]:
-        """The connection that carried the books of `symbols` broke at `received_ns`: one batch with a GAP row for each
-        book that was valid, if any.  Kept deltas are forgotten; the next snapshot or delta begins anew.
-
-        The id behind the hole is not known (−1), nor when the venue went on alone: after the last that was heard of it.
-        """
-        cursor = self.cursor[0]
-        ts = max(int(cursor["last_ts"]), (received_ns + self.timing.offset_ns) // 1000)
-        cursor["last_ts"] = ts
-        self._drain_log()
-        self._resize(len(self.instruments))
-        for i, instrument in enumerate(self.instruments):
-            if instrument.symbol not in symbols:
-                continue
-            feed, machine = self.feeds[i], self.machines[i]
-            if machine["state"] in (gaps.AWAIT_FIRST, gaps.LIVE):
-                last_good = int(machine["book_id"])
-                exch = max(int(self.latest[i, row_kernel.BOOKS]), ts - self.timing.horizon_us)
-                self.latest[i, row_kernel.BOOKS] = exch
-                row = self.out[cursor["rows"]]
-                row[["ts", "exch_ts", "seq", "value", "instrument", "kind", "flags"]] = (
-                    ts, exch, last_good, -1, i, GAP, LAST,
-                )  # fmt: skip
-                row[["price", "qty", "source", "side"]] = 0
-                cursor["rows"] += 1
-                feed["in_gap"] = 1
-                self.open_gaps[i] = Gap(instrument.name, ts, last_good, -1)
-                self.gaps.add_gap(self.open_gaps[i])
-            feed["kept"] = feed["levels_kept"] = feed["wants_snapshot"] = 0
-            machine["state"], machine["has_seen"] = gaps.EMPTY, 0
-        yield from self.flush()
-
     def wanted(self) -> list[str]:
         """Symbols whose book needs a snapshot that has not been asked for; asks once each."""
         indices = np.flatnonzero(self.feeds["wants_snapshot"])
         self.feeds["wants_snapshot"][indices] = 0
         return [self.instruments[i].symbol for i in indices]
+
+    def await_delta(self) -> None:
+        """After a loss: snapshots are asked for when the stream is back, upon the first delta, not before."""
+        lost = self.feeds["wants_snapshot"] == 1
+        self.feeds["wants_snapshot"][lost] = 0
+        self.machines["state"][lost] = gaps.EMPTY
 
     def check(self) -> None:
         """AssertionError when a ring, a machine or a clock contradicts itself."""
