@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -35,6 +35,7 @@ from adapters.live.protocol import (
     Request,
     connections_for,
     in_batches,
+    moved,
 )
 from adapters.sequencing import Repair, Timing
 from replay.errors import ConfigError, DataError, did_you_mean
@@ -70,6 +71,11 @@ class BinanceVenue:
     def channels(self) -> tuple[str, ...]:
         """All that some socket carries."""
         return tuple(channel for channels, _ in self.sockets for channel in channels)
+
+    def at(self, sockets: str, rest: str) -> BinanceVenue:
+        """At other addresses."""
+        there = tuple((channels, moved(url, sockets)) for channels, url in self.sockets)
+        return replace(self, sockets=there, rest=moved(self.rest, rest))
 
     def connections(self, symbols: Sequence[str], channels: Sequence[str]) -> list[Connection]:
         """One socket per path, more where there are many streams."""

@@ -206,6 +206,10 @@ class LiveAdapter:
     def __repr__(self) -> str:
         return f"LiveAdapter({self.name!r})"
 
+    def at(self, sockets: str, rest: str) -> LiveAdapter:
+        """The same venue at other base addresses; "" keeps the usual ones."""
+        return LiveAdapter(self.venue.at(sockets, rest))
+
     def open(
         self,
         symbols: Sequence[str],

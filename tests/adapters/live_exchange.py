@@ -33,7 +33,9 @@ class Listing:
 class Exchange:
     """`symbols` move every `step_s`.  The counters of faults may be set from any thread."""
 
-    def __init__(self, symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"), *, seed: int = 1, step_s: float = 0.002) -> None:
+    def __init__(
+        self, symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"), *, seed: int = 1, step_s: float = 0.002
+    ) -> None:
         self.listings = {symbol: Listing() for symbol in symbols}
         self.random, self.step_s = Random(seed), step_s
         self.ids = 100
@@ -69,7 +71,9 @@ class Exchange:
         assert ready.wait(30)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._call(self.stopping.set)
         self.thread.join(30)
         assert not self.thread.is_alive()
