@@ -48,7 +48,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from adapters.base import Command, EventSink, Resubscribe
-from adapters.decoders.parsed import Parsed, decoded, local_time_ns, lost_symbols
+from adapters.decoders.parsed import ENDED, Parsed, decoded, local_time_ns, lost_symbols
 from adapters.recording import RecordingSource, open_recordings
 from adapters.sequencing import Drop, Repair, Sequencer, Timing
 from adapters.survey import found_grid
@@ -60,8 +60,8 @@ from replay.kernel.lexer import LEVEL
 from replay.quality import QualityReport
 
 TABLE_MESSAGES = 16_384
-KEEP_ALIVE = (b"ping", b"pong")
-"""Frames that are no JSON."""
+KEEP_ALIVE = (b"ping", b"pong", ENDED)
+"""Frames that no venue's reader sees."""
 
 
 class Messages(ABC):

@@ -45,6 +45,7 @@ from replay.models import (
 )
 from replay.results import Result
 from replay.settings import models_under
+from replay.sources import Source, reached_by
 from replay.strategy import Strategy
 from replay.units import INT64_MAX, SCALE, iso_from_us
 
@@ -74,13 +75,15 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
 
 
-def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
+def _until(source: Source, rows: int, end_us: int) -> Iterator[np.ndarray]:
     """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
-    for batch in batches:
+    for batch in source.batches(rows):
         if len(batch) and batch["ts"][-1] > end_us:
             yield batch[: np.searchsorted(batch["ts"], end_us, "right")]
             return
         yield batch
+        if not len(batch) and reached_by(source) > end_us:
+            return
 
 
 class Session:
@@ -117,7 +120,7 @@ class Session:
             [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD, MARKOUT)
         )
         self._rows_read = 0
-        self._started = self._over = False
+        self._started = self._begun = self._over = False
         self.names: dict[int, str] = {record_number(word): word for plan, _ in compiled for word in plan.words}
         self._machine: Machine | None = None
         self.fee_currencies = [
@@ -141,7 +144,7 @@ class Session:
             self._machine = Machine(self, compiled)
         self._bind()
         self._iterators: list[Iterator[np.ndarray] | None] = [
-            _until(s.batches(replay.batch_rows), replay.end_us) for s in replay.sources
+            _until(source, replay.batch_rows, replay.end_us) for source in replay.sources
         ]
         self._bound = {
             bit: [(getattr(s, handler), self.contexts[k], k) for k, s in enumerate(strategies) if s.overrides(handler)]
@@ -183,6 +186,10 @@ class Session:
         if batch is None:
             batch, last = np.zeros(0, EVENT), 1
             self._iterators[s] = None
+        elif not len(batch):
+            reached_us = min(reached_by(self.replay.sources[s]), self.replay.end_us)
+            clock = self.arena["sources"][s]
+            clock["last_ts"] = max(int(clock["last_ts"]), reached_us)
         self._rows_read += len(batch)
         batch = np.ascontiguousarray(batch).view(EVENT)  # a file's dtype can compare equal and still lack `aligned`
         if not batch.flags.writeable:
@@ -259,6 +266,7 @@ class Session:
         first = -(-self.first_us // self.replay.sample_us) * self.replay.sample_us
         item = agenda_push(arena["run"], arena["heap"], arena["items"], first, PHASE_TIMER)
         arena["items"][item]["kind"], arena["items"][item]["interval"] = codes.DO_SAMPLE, self.replay.sample_us
+        self._begun = True
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:
@@ -291,6 +299,11 @@ class Session:
         arena["run"][0]["wanted"], arena["run"][0]["now"] = wanted, start_us
         arena["instruments"]["gaps"] = arena["instruments"]["blind_us"] = 0
         arena["instruments"]["blind_since"] = start_us
+
+    @property
+    def begun(self) -> bool:
+        """Whether the strategies were started."""
+        return self._begun
 
     def step(self) -> bool:
         """Go on to the next callback and make it; False when the run is over."""

@@ -23,6 +23,7 @@ from replay.quality import QualityReport
 
 TABLE_MESSAGES = 16_384
 NAME_BYTES = 41
+REPLAY_NOTE = b'{"replay":'
 
 
 class Reader:
@@ -196,7 +197,10 @@ class BinanceDecoder:
         return report
 
     def feed(self, data: bytes, received_ns: int, out: EventSink) -> None:
-        """Decode one message; a depth answer without symbol needs `feed_snapshot` when several are subscribed."""
+        """Decode one message; `{"replay":"disconnected"}` says that the connection was lost.
+
+        A depth answer without symbol needs `feed_snapshot` when several are subscribed.
+        """
         line = b"%d %s\n" % (received_ns, data.rstrip())
         if b"\n" in line[:-1]:
             line = line[:-1].replace(b"\n", b" ") + b"\n"
@@ -208,6 +212,8 @@ class BinanceDecoder:
                 out(batch)
         for batch in self.sequencer.flush():
             out(batch)
+        if data.startswith(REPLAY_NOTE):
+            self.sequencer.await_delta()
 
     def feed_snapshot(self, symbol: str, data: bytes, received_ns: int, out: EventSink) -> None:
         """The answer to FetchSnapshot(symbol)."""

@@ -4,7 +4,7 @@
 without trailing zero decimals.  What cannot be right is a DataError without a place; the caller knows file and line.
 
 A line `<local ns> {"replay":"disconnected"}`, which recorders write and no venue sends, says that the connection was
-lost there; `"symbols":[…]` names whose, else all are meant.
+lost there; `"symbols":[…]` names whose, else all are meant.  `{"replay":"ended"}` says that the recorder was stopped.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from replay.units import us_from_time
 MAX_ID = 2**62
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
 DISCONNECTED = "disconnected"
+ENDED = b'{"replay":"ended"}'
 
 Json = dict[str, Any]
 Number = tuple[int, int]

@@ -1,0 +1,10 @@
+"""The venues of `replay record` and `replay live`, by entry point of the group `replay.live`."""
+
+from __future__ import annotations
+
+from adapters.live import binance
+from adapters.live.source import LiveAdapter
+
+BINANCE_SPOT = LiveAdapter(binance.SPOT)
+BINANCE_USDM = LiveAdapter(binance.USDM)
+BINANCE_COINM = LiveAdapter(binance.COINM)
