@@ -113,10 +113,10 @@ class Market:
         bids = {middle - 1: random.randrange(1, 5_000)}
         asks = {middle + 1: random.randrange(1, 5_000)}
         for _ in range(random.randrange(4)):
-            side, sign = random.choice(((bids, -1), (asks, 1)))
-            side.setdefault(
-                middle + sign * random.randrange(2, DEPTH + 1), random.choice((0, random.randrange(1, 9_000)))
-            )
+            changed, levels, sign = random.choice(((bids, book.bids, -1), (asks, book.asks, 1)))
+            ticks = middle + sign * random.randrange(2, DEPTH + 1)
+            gone = ticks in levels and random.random() < 0.5
+            changed.setdefault(ticks, 0 if gone else random.randrange(1, 9_000))
         bids.update({ticks: 0 for ticks in book.bids if not middle - DEPTH <= ticks < middle})
         asks.update({ticks: 0 for ticks in book.asks if not middle < ticks <= middle + DEPTH})
         for levels, changed in ((book.bids, bids), (book.asks, asks)):
