@@ -198,6 +198,12 @@ class Sequencer:
         self.feeds["wants_snapshot"][indices] = 0
         return [self.instruments[i].symbol for i in indices]
 
+    def await_delta(self) -> None:
+        """After a loss: snapshots are asked for when the stream is back, upon the first delta, not before."""
+        lost = self.feeds["wants_snapshot"] == 1
+        self.feeds["wants_snapshot"][lost] = 0
+        self.machines["state"][lost] = gaps.EMPTY
+
     def check(self) -> None:
         """AssertionError when a ring, a machine or a clock contradicts itself."""
         for feed, machine, ring in zip(self.feeds, self.machines, self.rings):

@@ -70,7 +70,8 @@ class InstrumentQuality:
 class QualityReport:
     """Everything noticed while reading one source (or, merged, a whole run).
 
-    `cache` counts blocks of events by the tier that had them, and what went wrong there (see `replay.cache`).
+    `cache` counts blocks of events by the tier that had them, and what went wrong there (see `replay.cache`); `live`
+    what happened to the connections and the queue of a live feed, or to its recorder.
     """
 
     instruments: dict[str, InstrumentQuality] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class QualityReport:
     ts_backsteps: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     cache: Counter[str] = field(default_factory=Counter)
+    live: Counter[str] = field(default_factory=Counter)
 
     def of(self, instrument: str) -> InstrumentQuality:
         """The counts of `instrument`, made on first use."""
@@ -102,6 +104,7 @@ class QualityReport:
             ts_backsteps=self.ts_backsteps + other.ts_backsteps,
             ignored=self.ignored + other.ignored,
             cache=self.cache + other.cache,
+            live=self.live + other.live,
         )
         for report in (self, other):
             for name, counts in report.instruments.items():
@@ -119,6 +122,7 @@ class QualityReport:
         values["gaps"] = [asdict(gap) for gap in self.gaps]
         values["ignored"] = dict(self.ignored)
         values["cache"] = dict(self.cache)
+        values["live"] = dict(self.live)
         return values
 
     @classmethod
@@ -155,6 +159,7 @@ class QualityReport:
         if self.gaps_total > 20:
             out.append(f"… {self.gaps_total - 20:,} more gaps (all in the JSON)")
         out.extend(f"ignored {count:,} × {what}" for what, count in sorted(self.ignored.items()))
+        out.extend(f"live: {count:,} × {what}" for what, count in sorted(self.live.items()))
         if self.cache:
             out.append("cache: " + ", ".join(f"{count:,} × {what}" for what, count in sorted(self.cache.items())))
         return out

@@ -45,6 +45,7 @@ from replay.models import (
 )
 from replay.results import Result
 from replay.settings import models_under
+from replay.sources import Source, reached_by
 from replay.strategy import Strategy
 from replay.units import INT64_MAX, SCALE, iso_from_us
 
@@ -74,13 +75,15 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
 
 
-def _until(batches: Iterator[np.ndarray], end_us: int) -> Iterator[np.ndarray]:
+def _until(source: Source, rows: int, end_us: int) -> Iterator[np.ndarray]:
     """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
-    for batch in batches:
+    for batch in source.batches(rows):
         if len(batch) and batch["ts"][-1] > end_us:
             yield batch[: np.searchsorted(batch["ts"], end_us, "right")]
             return
         yield batch
+        if not len(batch) and reached_by(source) > end_us:
+            return
 
 
 class Session:
@@ -141,7 +144,7 @@ class Session:
             self._machine = Machine(self, compiled)
         self._bind()
         self._iterators: list[Iterator[np.ndarray] | None] = [
-            _until(s.batches(replay.batch_rows), replay.end_us) for s in replay.sources
+            _until(source, replay.batch_rows, replay.end_us) for source in replay.sources
         ]
         self._bound = {
             bit: [(getattr(s, handler), self.contexts[k], k) for k, s in enumerate(strategies) if s.overrides(handler)]
@@ -183,6 +186,10 @@ class Session:
         if batch is None:
             batch, last = np.zeros(0, EVENT), 1
             self._iterators[s] = None
+        elif not len(batch):
+            reached_us = min(reached_by(self.replay.sources[s]), self.replay.end_us)
+            clock = self.arena["sources"][s]
+            clock["last_ts"] = max(int(clock["last_ts"]), reached_us)
         self._rows_read += len(batch)
         batch = np.ascontiguousarray(batch).view(EVENT)  # a file's dtype can compare equal and still lack `aligned`
         if not batch.flags.writeable:

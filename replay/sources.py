@@ -26,6 +26,7 @@ from replay.errors import ConfigError, did_you_mean
 from replay.events import EVENT, LAST
 from replay.instruments import Instrument
 from replay.quality import QualityReport
+from replay.units import INT64_MIN
 
 ADAPTER_GROUP = "replay.adapters"
 BATCH_ROWS = 32_768
@@ -35,7 +36,9 @@ BATCH_ROWS = 32_768
 class Source(Protocol):
     """One stream of events in order of local receipt.
 
-    A method `digests() -> dict[str, str]`, which may be missing, names what is read (see `digests_of`).
+    A method `digests() -> dict[str, str]`, which may be missing, names what is read (see `digests_of`).  An attribute
+    `reached_us`, which may be missing, tells after an empty batch that no row with an earlier `ts` will come: with it
+    a live feed lets time pass while no message comes.
     """
 
     @property
@@ -160,6 +163,12 @@ def digests_of(source: Source) -> dict[str, str]:
     """What the source reads, for the record: SHA-256 in hex by file or day; {} when it has no method `digests`."""
     digests: Callable[[], dict[str, str]] | None = getattr(source, "digests", None)
     return {} if digests is None else digests()
+
+
+def reached_by(source: Source) -> int:
+    """Up to when (µs) an empty batch of the source says that no row will come; INT64_MIN when it does not say."""
+    reached_us: int = getattr(source, "reached_us", INT64_MIN)
+    return reached_us
 
 
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:

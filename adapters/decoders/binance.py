@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adapters.base import Command, EventSink, FetchSnapshot
-from adapters.decoders.binance_lines import Market, Parsed, check_symbol, read_line
-from adapters.sequencing import Repair, Sequencer, Timing
+from adapters.decoders.binance_lines import Market, check_symbol, read_message
+from adapters.decoders.parsed import Parsed, lost_symbols, split_line
+from adapters.sequencing import Drop, Repair, Sequencer, Timing
 from adapters.transports.file import Chunk
 from replay.errors import ConfigError, DataError
 from replay.instruments import Instrument
@@ -22,6 +23,7 @@ from replay.quality import QualityReport
 
 TABLE_MESSAGES = 16_384
 NAME_BYTES = 41
+REPLAY_NOTE = b'{"replay":'
 
 
 class Reader:
@@ -31,8 +33,13 @@ class Reader:
     messages are counted in `ignored`.  `only_symbol` is whose the snapshots are that name none (−1: nobody's).
     """
 
-    def __init__(self, market: Market, symbols: Sequence[str] = (), *, learn: bool = False, fast: bool = True) -> None:
+    def __init__(
+        self, market: Market, symbols: Sequence[str] = (), *,
+        learn: bool = False, fast: bool = True, drop: Drop | None = None,
+    ) -> None:  # fmt: skip
         self.market, self.learn, self.fast = market, learn, fast
+        self.to_drop = drop or Drop()
+        self.stated: dict[str, Instrument] = {}
         self.symbols: list[str] = []
         self.index: dict[str, int] = {}
         self.ignored: Counter[str] = Counter()
@@ -106,7 +113,7 @@ class Reader:
         line = chunk.data[start:end]
         try:
             if line.strip():
-                self._put(read_line(line, self.market), cursor)
+                self._take(line, cursor)
         except DataError as error:
             path, number = chunk.where(int(cursor["line"]))
             problem = error.problem
@@ -115,6 +122,19 @@ class Reader:
             raise DataError(problem, path, number, error.hint) from None
         cursor["pos"] = end + 1
         cursor["line"] += 1
+
+    def _take(self, line: bytes, cursor: np.void) -> None:
+        local_ns, message = split_line(line)
+        lost = lost_symbols(message)
+        if lost is None:
+            parsed = read_message(message, self.market)
+            parsed.local_ns = local_ns
+            self._put(parsed, cursor)
+            return
+        if self.messages.size < cursor["messages"] + len(self.symbols):
+            self.messages = np.concatenate([self.messages, np.zeros_like(self.messages)])
+        for symbol in lost or self.symbols:
+            self._put(Parsed(scan.LOST, symbol, local_ns), cursor)
 
     def _put(self, parsed: Parsed, cursor: np.void) -> None:
         if parsed.kind == scan.OTHER:
@@ -177,7 +197,10 @@ class BinanceDecoder:
         return report
 
     def feed(self, data: bytes, received_ns: int, out: EventSink) -> None:
-        """Decode one message; a depth answer without symbol needs `feed_snapshot` when several are subscribed."""
+        """Decode one message; `{"replay":"disconnected"}` says that the connection was lost.
+
+        A depth answer without symbol needs `feed_snapshot` when several are subscribed.
+        """
         line = b"%d %s\n" % (received_ns, data.rstrip())
         if b"\n" in line[:-1]:
             line = line[:-1].replace(b"\n", b" ") + b"\n"
@@ -189,6 +212,8 @@ class BinanceDecoder:
                 out(batch)
         for batch in self.sequencer.flush():
             out(batch)
+        if data.startswith(REPLAY_NOTE):
+            self.sequencer.await_delta()
 
     def feed_snapshot(self, symbol: str, data: bytes, received_ns: int, out: EventSink) -> None:
         """The answer to FetchSnapshot(symbol)."""
