@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from replay.instruments import Instrument, Payoff
 from tests.faults.market import Change, Delta, Liquidation, Mark, Market, Print, Touch
 
 Json = dict[str, Any]
@@ -38,12 +39,20 @@ class Dialect:
     symbols: tuple[str, ...] = ()
     stride = 1
     tick, lot = Decimal("0.1"), Decimal("0.001")
+    payoff: Payoff = "linear"
+    settle = "USDT"
     has_gaps = True
     fetches_snapshots = False
     carries: tuple[type, ...] = (Delta, Print, Touch, Mark, Liquidation)
 
     def __init__(self, seed: int) -> None:
         self.market = Market(self.symbols, seed, self.stride)
+
+    @property
+    def instruments(self) -> list[Instrument]:
+        """What is traded."""
+        terms = self.payoff, self.tick, self.lot, Decimal(1), self.settle
+        return [Instrument(self.name, symbol, *terms) for symbol in self.symbols]
 
     def price(self, ticks: int) -> str:
         return str(ticks * self.tick)
@@ -91,7 +100,7 @@ class Binance(Dialect):
     """Spot; the futures differ in times, `pu` and paths."""
 
     name, symbols = "binance-spot", ("BTCUSDT", "ETHUSDT")
-    futures, prefix, pair = False, "/api/v3", False
+    futures, prefix, pair, payoff = False, "/api/v3", False, "spot"
     fetches_snapshots = True
     carries = (Delta, Print, Touch)
 
@@ -163,7 +172,7 @@ class Binance(Dialect):
 class BinanceUsdm(Binance):
     """Paths matter: what is not routed carries only the public streams."""
 
-    name, futures, prefix, stride = "binance-usdm", True, "/fapi/v1", 32
+    name, futures, prefix, stride, payoff = "binance-usdm", True, "/fapi/v1", 32, "linear"
     carries = Dialect.carries
 
     def on_topic(self, change: Change, topic: str, client: Client) -> bool:
@@ -176,13 +185,14 @@ class BinanceCoinm(Binance):
 
     name, symbols = "binance-coinm", ("BTCUSD_PERP", "ETHUSD_PERP")
     futures, prefix, pair, stride, lot = True, "/dapi/v1", True, 32, Decimal(1)
+    payoff, settle = "inverse", "BTC"
     carries = Dialect.carries
 
 
 class Bybit(Dialect):
     """v5 linear; book ids grow by one, any later snapshot replaces the book."""
 
-    name, symbols = "bybit-linear", ("BTCUSDT", "ETHUSDT")
+    name, symbols = "bybit", ("BTCUSDT", "ETHUSDT")
     carries = (Delta, Print, Mark, Liquidation)
 
     def on_topic(self, change: Change, topic: str, client: Client) -> bool:
@@ -319,7 +329,7 @@ class Deribit(Dialect):
     """Numbers are JSON numbers; amounts of perpetuals are USD; the server asks whether the client lives."""
 
     name, symbols, stride = "deribit", ("BTC-PERPETUAL", "ETH-PERPETUAL"), 500
-    tick, lot = Decimal("0.5"), Decimal(10)
+    tick, lot, payoff, settle = Decimal("0.5"), Decimal(10), "inverse", "BTC"
     carries = (Delta, Print, Touch, Mark)
 
     def on_topic(self, change: Change, topic: str, client: Client) -> bool:
