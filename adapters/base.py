@@ -33,6 +33,14 @@ class Subscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Resubscribe:
+    """Leave the book stream of `symbol` and join it again; the venue then sends a full book in the stream."""
+
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnect:
     """Close the connection and open a new one."""
 
@@ -48,7 +56,7 @@ class FillGap:
     last_id: int
 
 
-Command = FetchSnapshot | Subscribe | Reconnect | FillGap
+Command = FetchSnapshot | Subscribe | Resubscribe | Reconnect | FillGap
 
 Cell = tuple[int, int]
 """A number as (value, digits): value · 10^−digits."""

@@ -1,121 +1,39 @@
-"""Binance spot, USD-M and COIN-M recordings as sources of events.
-
-`open` reads every file once to learn its symbols, grids and clocks (`adapters.survey`), then the source streams them
-with bounded memory.  Files that share a symbol are one recording, read one after the other by their first times; the
-others are merged by local ns (ties: order of the paths, then line).  Cryptofeed files given together are one recording.
-"""
+"""Binance spot, USD-M and COIN-M recordings as sources of events (see `adapters.recording`)."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from adapters.base import Filler
 from adapters.decoders import binance_lines
 from adapters.decoders.binance import Reader
-from adapters.decoders.binance_lines import Market
-from adapters.sequencing import Drop, Repair, Sequencer
-from adapters.survey import Recording, Survey, take_survey
-from adapters.transports.file import Chunk, join_lines
-from replay.errors import ConfigError, DataError
-from replay.instruments import Instrument
-from replay.quality import QualityReport
-from replay.sources import BATCH_ROWS, file_digests
+from adapters.decoders.binance_lines import MARKETS, Market, wrong_market
+from adapters.decoders.parsed import local_time_ns
+from adapters.recording import RecordingSource, open_recordings
+from adapters.sequencing import Drop
+from adapters.survey import found_grid
+from replay.errors import DataError
+from replay.instruments import Instrument, Payoff
 
-
-class BinanceSource:
-    """Recordings of one market (see `replay.sources.Source`); `batches` can be called again."""
-
-    def __init__(
-        self, market: Market, survey: Survey, repair: Repair, drop: Drop, filler: Filler | None = None
-    ) -> None:  # fmt: skip
-        self.market, self.survey, self.repair, self.drop, self.filler = market, survey, repair, drop, filler
-        self.name = ", ".join(path.name for recording in survey.recordings for path in recording.paths)
-        self.instruments = survey.instruments
-        self.horizon_us = survey.timing.horizon_us
-        self._start()
-
-    def _start(self) -> None:
-        symbols = [instrument.symbol for instrument in self.instruments]
-        self.reader = Reader(self.market, symbols)
-        lanes = [self.survey.lane_of(symbol) for symbol in symbols]
-        self.sequencer = Sequencer(
-            self.instruments,
-            self.market.rule,
-            self.survey.timing,
-            repair=self.repair,
-            drop=self.drop,
-            lanes=lanes,
-            aggregated=self.survey.aggregated,
-            filler=self.filler,
-        )
-
-    @property
-    def quality(self) -> QualityReport:
-        """Counts so far; final when the batches have ended."""
-        report = self.sequencer.quality
-        report.ignored.update(self.reader.ignored)
-        return report
-
-    @cached_property
-    def _digests(self) -> dict[str, str]:
-        return file_digests(path for recording in self.survey.recordings for path in recording.paths)
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of each file, read once."""
-        return self._digests
-
-    def chunks(self) -> Iterator[Chunk]:
-        """All lines in order of receipt."""
-        recordings = self.survey.recordings
-        if len(recordings) == 1:
-            return recordings[0].chunks()
-        streams = [_timed(recording, rank) for rank, recording in enumerate(recordings)]
-        merged = heapq.merge(*streams, key=lambda item: item[:3])
-        return join_lines(item[3:] for item in merged)
-
-    def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
-        """Batches of about `rows` rows, valid until the next one is asked for; a message is never cut."""
-        if rows < 1:
-            raise ConfigError("rows", rows, "must be at least 1")
-        self._start()
-        for chunk in self.chunks():
-            for count in self.reader.tables(chunk):
-                try:
-                    yield from self.sequencer.push(self.reader.messages, count, self.reader.levels, rows)
-                except DataError as error:
-                    path, line = chunk.where(error.line)
-                    raise DataError(error.problem, path, line, error.hint) from None
-        yield from self.sequencer.flush()
-
-
-def _timed(recording: Recording, rank: int) -> Iterator[tuple[int, int, int, bytes, str, int]]:
-    """(ns, rank, place, line, path, line number) of each line; unnamed snapshots get the recording's symbol."""
-    symbol = recording.symbols[0].lower().encode()
-    place = 0
-    for chunk in recording.chunks():
-        for i, line in enumerate(chunk.data[:-1].split(b"\n")):
-            prefix, _, text = line.partition(b" ")
-            if not prefix:
-                continue
-            path, number = chunk.where(i)
-            if text.startswith(b'{"lastUpdateId"') and b'"symbol"' not in text:
-                line = b'%s {"stream":"%s@depthSnapshot","data":%s}' % (prefix, symbol, text)
-            place += 1
-            yield int(prefix), rank, place, line, path, number
+QUOTES = [
+    "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDP", "USD1", "USDS", "BIDR", "IDRT", "DAI", "PAX", "VAI", "BTC", "ETH",
+    "BNB", "XRP", "TRX", "DOGE", "DOT", "SOL", "EUR", "GBP", "TRY", "BRL", "AUD", "RUB", "UAH", "JPY", "PLN", "ARS",
+    "MXN", "CZK", "ZAR", "RON", "NGN", "COP", "IDR", "USD",
+]  # fmt: skip
 
 
 class BinanceAdapter:
-    """One market of Binance (see `replay.sources.Adapter`)."""
+    """One market of Binance (see `replay.sources.Adapter`, `adapters.survey.Format`)."""
 
     def __init__(self, market: Market) -> None:
         self.market = market
         self.name = market.name
+        self.rule = market.rule
 
     def __repr__(self) -> str:
         return f"BinanceAdapter({self.name!r})"
@@ -128,26 +46,56 @@ class BinanceAdapter:
         drop_every: int = 0,
         drop_from: int = 0,
         **options: Any,
-    ) -> BinanceSource:
-        """Recordings as a source.
+    ) -> RecordingSource:
+        """Recordings as a source; options as in `adapters.recording.open_recordings`."""
+        return open_recordings(self, paths, instruments, Drop(drop_every, drop_from), options)
 
-        `instruments` gives known ticks and lots; `drop_every`, `drop_from` as in `replay.sources.Adapter`; the option
-        `repair` is "wait" (default), "bridge", or "refetch" together with `filler`, who is asked for what is missing
-        (`adapters.base.Filler`).  DataError for what cannot be read, ConfigError for wrong options.
-        """
-        repair = Repair(options.pop("repair", "wait"))
-        filler: Filler | None = options.pop("filler", None)
-        if options:
-            raise ConfigError("option", sorted(options)[0], f"{self.name} has no such option", "known: repair, filler")
-        if (repair.policy == "refetch") != (filler is not None):
-            raise ConfigError("repair", repair.policy, "needs somebody to ask", "give repair='refetch' and filler=")
-        for key, value in (("drop_every", drop_every), ("drop_from", drop_from)):
-            if value < 0:
-                raise ConfigError(key, value, "must not be negative")
-        if not paths:
-            raise ConfigError("paths", [], "no recording was named")
-        survey = take_survey([Path(path) for path in paths], self.market, tuple(instruments))
-        return BinanceSource(self.market, survey, repair, Drop(drop_every, drop_from), filler)
+    def reader(self, symbols: Sequence[str], learn: bool, drop: Drop, lanes: Sequence[int]) -> Reader:
+        """The sequencer leaves out what is to be dropped."""
+        return Reader(self.market, symbols, learn=learn, drop=drop)
+
+    def check_url(self, url: str) -> None:
+        """DataError when `url` is of another market."""
+        host = urlsplit(url).hostname or ""
+        for market in MARKETS:
+            if host in market.hosts and market is not self.market:
+                raise wrong_market(f"{host} is the server of another market", self.market, market)
+
+    def answer(self, url: str, body: bytes) -> bytes | None:
+        """A depth answer in a frame that carries the symbol of its URL."""
+        parts = urlsplit(url)
+        if not parts.path.endswith("/depth"):
+            return None
+        symbol = parse_qs(parts.query).get("symbol", [""])[0]
+        if not symbol:
+            raise DataError("the URL of a depth answer names no symbol")
+        return b'{"stream":"%s@depthSnapshot","data":%s}' % (symbol.lower().encode(), body)
+
+    def stamped(self, line: bytes, symbols: Sequence[str]) -> tuple[int, bytes]:
+        """A depth answer that names no symbol gets the recording's only one."""
+        prefix, _, text = line.partition(b" ")
+        if text.startswith(b'{"lastUpdateId"') and b'"symbol"' not in text:
+            symbol = symbols[0].lower().encode()
+            line = b'%s {"stream":"%s@depthSnapshot","data":%s}' % (prefix, symbol, text)
+        return local_time_ns(prefix), line
+
+    def instrument(self, symbol: str, finding: np.void) -> Instrument:
+        """The instrument with the grid that was found."""
+        return instrument_of(symbol, self.market, finding)
+
+
+def instrument_of(symbol: str, market: Market, finding: np.void) -> Instrument:
+    """The instrument with the grid that was found; DataError when the numbers have no common grid in 64 bits."""
+    tick, lot = found_grid(f"{market.name}:{symbol}", finding)
+    payoff: Payoff = "inverse" if market.payoff == "inverse" else "linear" if market.futures else "spot"
+    multiplier = Decimal(1)
+    if payoff == "inverse":
+        settle = symbol.partition("USD_")[0]
+        multiplier = Decimal(100 if settle == "BTC" else 10)
+    else:
+        pair = symbol.partition("_")[0]
+        settle = next((quote for quote in QUOTES if pair.endswith(quote)), "USDT")
+    return Instrument(market.name, symbol, payoff, tick, lot, multiplier, settle)
 
 
 SPOT = BinanceAdapter(binance_lines.SPOT)

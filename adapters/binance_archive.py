@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from adapters.binance import instrument_of
 from adapters.datasets import DataFile, DataSetSource, Notes, check_options
 from adapters.decoders.binance_archive import REFUSED, TYPES
 from adapters.decoders.binance_lines import COINM, MARKETS, SPOT, USDM, Market, coin_margined
 from adapters.decoders.csv_table import CsvReader, Names
 from adapters.dividing import joined_parts
-from adapters.survey import instrument_of
 from adapters.transports.file import Opener, open_member, open_recording, read_chunks
 from replay.errors import ConfigError, DataError, did_you_mean
 from replay.instruments import Instrument

@@ -6,30 +6,74 @@ made it; it is the same for all files of one call.  The horizon is the longest f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Protocol
 
 import numpy as np
 
-from adapters.decoders.binance import Reader
-from adapters.decoders.binance_lines import MARKETS, Market, wrong_market
 from adapters.decoders.cryptofeed import is_cryptofeed, merged_chunks
-from adapters.sequencing import Timing
+from adapters.sequencing import Drop, Timing
 from adapters.transports.file import Chunk, first_line, read_chunks
 from replay.errors import DataError
-from replay.instruments import Instrument, Payoff
+from replay.instruments import Instrument
 from replay.kernel import survey as kernel
 from replay.units import US_PER_S
 
 MAX_HORIZON_US = 10 * US_PER_S
-QUOTES = [
-    "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDP", "USD1", "USDS", "BIDR", "IDRT", "DAI", "PAX", "VAI", "BTC", "ETH",
-    "BNB", "XRP", "TRX", "DOGE", "DOT", "SOL", "EUR", "GBP", "TRY", "BRL", "AUD", "RUB", "UAH", "JPY", "PLN", "ARS",
-    "MXN", "CZK", "ZAR", "RON", "NGN", "COP", "IDR", "USD",
-]  # fmt: skip
+
+
+class Reader(Protocol):
+    """Chunks of lines to message and level tables (`replay.kernel.scan.MESSAGE`, `replay.kernel.lexer.LEVEL`).
+
+    `stated` holds what the recording itself says about instruments; `to_drop` what the sequencer must still leave out.
+    """
+
+    symbols: list[str]
+    ignored: Counter[str]
+    messages: np.ndarray
+    levels: np.ndarray
+    to_drop: Drop
+
+    @property
+    def stated(self) -> dict[str, Instrument]:
+        """Instruments by symbol."""
+
+    def tables(self, chunk: Chunk) -> Iterator[int]:
+        """Fill `messages` and `levels`, part by part; yields the number of messages each time."""
+
+
+class Format(Protocol):
+    """How the recordings of a venue are read."""
+
+    @property
+    def name(self) -> str:
+        """The adapter's."""
+
+    @property
+    def rule(self) -> int:
+        """Of its update ids, in `replay.kernel.gaps.RULES`."""
+
+    def reader(self, symbols: Sequence[str], learn: bool, drop: Drop, lanes: Sequence[int]) -> Reader:
+        """A fresh reader that knows `symbols`; with `learn` it adds those that it meets, else it ignores them.
+
+        Depth messages of symbols of one lane are numbered together for `drop`.
+        """
+
+    def check_url(self, url: str) -> None:
+        """DataError when `url` is of another market."""
+
+    def answer(self, url: str, body: bytes) -> bytes | None:
+        """The answer to an HTTP request as a message, None when it carries nothing."""
+
+    def stamped(self, line: bytes, symbols: Sequence[str]) -> tuple[int, bytes]:
+        """(local ns, the line as it stands among lines of recordings other than that of `symbols`)."""
+
+    def instrument(self, symbol: str, finding: np.void) -> Instrument:
+        """The instrument with the grid that was found; DataError when that leaves something open."""
 
 
 @dataclass(slots=True)
@@ -37,24 +81,18 @@ class Recording:
     """Files that are read as one stream, in this order."""
 
     paths: list[Path]
-    market: Market
+    format: Format
     cryptofeed: bool
     symbols: list[str] = field(default_factory=list)
+    stated: dict[str, Instrument] = field(default_factory=dict)
     findings: np.ndarray = field(default_factory=lambda: new_findings(1))
     unnamed: tuple[str, int] | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         """The lines, in order."""
         if self.cryptofeed:
-            return merged_chunks(self.paths, self.check_url)
+            return merged_chunks(self.paths, self.format)
         return (chunk for path in self.paths for chunk in read_chunks(path))
-
-    def check_url(self, url: str) -> None:
-        """DataError when `url` is of another market."""
-        host = urlsplit(url).hostname or ""
-        for market in MARKETS:
-            if host in market.hosts and market is not self.market:
-                raise wrong_market(f"{host} is the server of another market", self.market, market)
 
     @property
     def first_ns(self) -> int:
@@ -91,24 +129,25 @@ def new_findings(rows: int) -> np.ndarray:
     return out
 
 
-def take_survey(paths: Sequence[Path], market: Market, given: tuple[Instrument, ...]) -> Survey:
+def take_survey(paths: Sequence[Path], venue: Format, given: tuple[Instrument, ...]) -> Survey:
     """Read all files once; DataError for what cannot be read or decided."""
     recordings = []
-    for recording in _group_files(paths, market):
+    for recording in _group_files(paths, venue):
         survey_recording(recording)
         recordings.append(recording)
     recordings = _chains(recordings)
     if not recordings:
-        raise DataError(f"no market data of {market.name} in it", str(paths[0]))
+        raise DataError(f"no market data of {venue.name} in it", str(paths[0]))
     symbols = list(dict.fromkeys(symbol for recording in recordings for symbol in recording.symbols))
     findings = {symbol: _total(recordings, symbol) for symbol in symbols}
-    known = {instrument.symbol: instrument for instrument in given}
-    instruments = tuple(known.get(s) or instrument_of(s, market, findings[s]) for s in symbols)
+    known = {s: instrument for recording in recordings for s, instrument in recording.stated.items()}
+    known |= {instrument.symbol: instrument for instrument in given}
+    instruments = tuple(known.get(s) or venue.instrument(s, findings[s]) for s in symbols)
     aggregated = frozenset(s for s in symbols if findings[s]["trades"] == 0 and findings[s]["agg_trades"] > 0)
     return Survey(tuple(recordings), instruments, _timing(findings, aggregated), aggregated)
 
 
-def _group_files(paths: Sequence[Path], market: Market) -> Iterator[Recording]:
+def _group_files(paths: Sequence[Path], venue: Format) -> Iterator[Recording]:
     """Cryptofeed files as one recording, every other file as its own."""
     together = []
     for path in paths:
@@ -116,14 +155,14 @@ def _group_files(paths: Sequence[Path], market: Market) -> Iterator[Recording]:
         if is_cryptofeed(line):
             together.append(path)
         else:
-            yield Recording([path], market, False)
+            yield Recording([path], venue, False)
     if together:
-        yield Recording(together, market, True)
+        yield Recording(together, venue, True)
 
 
 def survey_recording(recording: Recording) -> None:
     """Fill in symbols and findings; row 0 of the findings (unnamed snapshots) is merged into the only symbol."""
-    reader = Reader(recording.market, learn=True)
+    reader = recording.format.reader((), True, Drop(), ())
     findings = new_findings(64)
     highest_ns = 0
     for chunk in recording.chunks():
@@ -135,12 +174,12 @@ def survey_recording(recording: Recording) -> None:
                 if len(unnamed):
                     recording.unnamed = chunk.where(int(reader.messages["line"][unnamed[0]]))
             highest_ns = int(kernel.survey(reader.messages, count, reader.levels, findings, highest_ns))
-    recording.symbols = reader.symbols
+    recording.symbols, recording.stated = reader.symbols, reader.stated
     recording.findings = findings[: len(reader.symbols) + 1]
     if not reader.symbols:
         ignored = ", ".join(f"{n} × {name}" for name, n in reader.ignored.most_common(3))
         hint = f"ignored: {ignored}" if ignored else "is it the right adapter?"
-        raise DataError(f"no market data of {recording.market.name} in it", str(recording.paths[0]), hint=hint)
+        raise DataError(f"no market data of {recording.format.name} in it", str(recording.paths[0]), hint=hint)
     if recording.unnamed:
         if len(reader.symbols) > 1:
             names = ", ".join(reader.symbols[:5])
@@ -206,7 +245,8 @@ def _joined(group: list[Recording]) -> Recording:
         firsts = [int(r.finding(symbol)["first_ns"]) for r in group if symbol in r.symbols]
         findings[1 + i]["first_ns"] = min(firsts)
     paths = [path for recording in ordered for path in recording.paths]
-    return Recording(paths, group[0].market, False, symbols, findings, unnamed)
+    stated = {symbol: instrument for recording in group for symbol, instrument in recording.stated.items()}
+    return Recording(paths, group[0].format, False, symbols, stated, findings, unnamed)
 
 
 def _timing(findings: dict[str, np.void], aggregated: frozenset[str]) -> Timing:
@@ -220,26 +260,12 @@ def _timing(findings: dict[str, np.void], aggregated: frozenset[str]) -> Timing:
     return Timing(offset_ns, min(horizon_us, MAX_HORIZON_US))
 
 
-def instrument_of(symbol: str, market: Market, finding: np.void) -> Instrument:
-    """The instrument with the grid that was found; DataError when the numbers have no common grid in 64 bits."""
+def found_grid(name: str, finding: np.void) -> tuple[Decimal, Decimal]:
+    """(tick, lot) that were found, 1 where nothing was seen; DataError when there is no common one in 64 bits."""
     if finding["price_step"] < 0 or finding["size_step"] < 0:
         raise DataError(
-            f"{market.name}:{symbol}: prices or sizes have no common step within 64 bits",
-            hint="give its tick and lot as an Instrument",
+            f"{name}: prices or sizes have no common step within 64 bits", hint="give its tick and lot as an Instrument"
         )
-    payoff: Payoff = "inverse" if market.payoff == "inverse" else "linear" if market.futures else "spot"
-    multiplier = Decimal(1)
-    if payoff == "inverse":
-        settle = symbol.partition("USD_")[0]
-        multiplier = Decimal(100 if settle == "BTC" else 10)
-    else:
-        pair = symbol.partition("_")[0]
-        settle = next((quote for quote in QUOTES if pair.endswith(quote)), "USDT")
-    tick = _step(finding["price_step"], finding["price_digits"])
-    lot = _step(finding["size_step"], finding["size_digits"])
-    return Instrument(market.name, symbol, payoff, tick, lot, multiplier, settle)
-
-
-def _step(step: int, digits: int) -> Decimal:
-    """A positive decimal step; 1 when nothing was seen."""
-    return Decimal(int(step) or 1).scaleb(-int(digits))
+    price, size = int(finding["price_step"]), int(finding["size_step"])
+    tick = Decimal(price or 1).scaleb(-int(finding["price_digits"]))
+    return tick, Decimal(size or 1).scaleb(-int(finding["size_digits"]))

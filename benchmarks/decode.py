@@ -11,8 +11,9 @@ import tempfile
 import tracemalloc
 from pathlib import Path
 
-from adapters.binance import COINM, SPOT, USDM, BinanceAdapter, BinanceSource
+from adapters.binance import COINM, SPOT, USDM, BinanceAdapter
 from adapters.decoders.binance import Reader
+from adapters.recording import RecordingSource
 from adapters.transports.file import read_chunks
 from benchmarks.harness import Measurement, seconds
 
@@ -51,7 +52,7 @@ def adapter_for(path: Path) -> BinanceAdapter:
     return USDM if b'"pu"' in text else SPOT
 
 
-def count_rows(source: BinanceSource) -> int:
+def count_rows(source: RecordingSource) -> int:
     """Number of rows of a source."""
     return sum(len(batch) for batch in source.batches())
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adapters.base import Command, EventSink, FetchSnapshot
-from adapters.decoders.binance_lines import Market, Parsed, check_symbol, read_line
-from adapters.sequencing import Repair, Sequencer, Timing
+from adapters.decoders.binance_lines import Market, check_symbol, read_message
+from adapters.decoders.parsed import Parsed, lost_symbols, split_line
+from adapters.sequencing import Drop, Repair, Sequencer, Timing
 from adapters.transports.file import Chunk
 from replay.errors import ConfigError, DataError
 from replay.instruments import Instrument
@@ -31,8 +32,13 @@ class Reader:
     messages are counted in `ignored`.  `only_symbol` is whose the snapshots are that name none (−1: nobody's).
     """
 
-    def __init__(self, market: Market, symbols: Sequence[str] = (), *, learn: bool = False, fast: bool = True) -> None:
+    def __init__(
+        self, market: Market, symbols: Sequence[str] = (), *,
+        learn: bool = False, fast: bool = True, drop: Drop | None = None,
+    ) -> None:  # fmt: skip
         self.market, self.learn, self.fast = market, learn, fast
+        self.to_drop = drop or Drop()
+        self.stated: dict[str, Instrument] = {}
         self.symbols: list[str] = []
         self.index: dict[str, int] = {}
         self.ignored: Counter[str] = Counter()
@@ -106,7 +112,7 @@ class Reader:
         line = chunk.data[start:end]
         try:
             if line.strip():
-                self._put(read_line(line, self.market), cursor)
+                self._take(line, cursor)
         except DataError as error:
             path, number = chunk.where(int(cursor["line"]))
             problem = error.problem
@@ -115,6 +121,19 @@ class Reader:
             raise DataError(problem, path, number, error.hint) from None
         cursor["pos"] = end + 1
         cursor["line"] += 1
+
+    def _take(self, line: bytes, cursor: np.void) -> None:
+        local_ns, message = split_line(line)
+        lost = lost_symbols(message)
+        if lost is None:
+            parsed = read_message(message, self.market)
+            parsed.local_ns = local_ns
+            self._put(parsed, cursor)
+            return
+        if self.messages.size < cursor["messages"] + len(self.symbols):
+            self.messages = np.concatenate([self.messages, np.zeros_like(self.messages)])
+        for symbol in lost or self.symbols:
+            self._put(Parsed(scan.LOST, symbol, local_ns), cursor)
 
     def _put(self, parsed: Parsed, cursor: np.void) -> None:
         if parsed.kind == scan.OTHER:

@@ -1,29 +1,19 @@
 """One Binance message, read slowly and exactly: the judge of every line that the fast scanner refuses.
 
-A line is `<local ns> <json>`.  The result has the fields of `replay.kernel.scan.MESSAGE`, with the symbol by name and
-numbers as (mantissa, digits) without trailing zero decimals.  What cannot be right is a DataError without a place;
-the caller knows file and line.
+A line is `<local ns> <json>` (see `adapters.decoders.parsed`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from adapters.decoders.parsed import Parsed, amount, get, levels, number, split_line, symbol_of, time_us, whole
 from replay.errors import DataError
-from replay.kernel import gaps, lexer, scan
+from replay.kernel import gaps, scan
 
-MAX_ID = 2**62
-NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
 SNAPSHOT_STREAM = "@depthSnapshot"
-
-Number = tuple[int, int]
-Level = tuple[int, int, int, int]
-"""price mantissa, price digits, size mantissa, size digits"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +33,6 @@ COINM = Market("binance-coinm", True, "inverse", gaps.BINANCE_FUTURES, ("dapi.bi
 MARKETS = (SPOT, USDM, COINM)
 
 
-@dataclass(slots=True)
-class Parsed:
-    """A message; `name` says what it was when `kind` is OTHER."""
-
-    kind: int
-    symbol: str = ""
-    local_ns: int = 0
-    venue_us: int = -1
-    first_id: int = -1
-    last_id: int = -1
-    prev_id: int = -1
-    extra: int = 0
-    side: int = 0
-    name: str = ""
-    bids: list[Level] = field(default_factory=list)
-    asks: list[Level] = field(default_factory=list)
-
-
 def wrong_market(what: str, market: Market, right: Market) -> DataError:
     """The error of a recording that belongs to another adapter."""
     return DataError(f"{what}: this is not a {market.name} recording", hint=f"read it with the adapter {right.name!r}")
@@ -68,16 +40,7 @@ def wrong_market(what: str, market: Market, right: Market) -> DataError:
 
 def read_line(line: bytes, market: Market) -> Parsed:
     """The message on a line (without its newline); DataError when it is broken or belongs to another market."""
-    prefix, _, text = line.partition(b" ")
-    if not (prefix.isdigit() and len(prefix) < 20):
-        raise DataError("no local time in front of the message", hint="lines are `<local ns> <json>`")
-    local_ns = int(prefix)
-    if not scan.NS_FLOOR <= local_ns < 4 * lexer.MAX_MANTISSA:
-        raise DataError(f"local time {local_ns} is not in nanoseconds since 1970")
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"broken JSON ({error})") from None
+    local_ns, message = split_line(line)
     parsed = read_message(message, market)
     parsed.local_ns = local_ns
     return parsed
@@ -119,73 +82,8 @@ def _plain_symbol(data: dict[str, Any]) -> str:
     return symbol if isinstance(symbol, str) else ""
 
 
-def _get(data: dict[str, Any], key: str) -> Any:
-    if key not in data:
-        raise DataError(f"{data.get('e', 'the message')} has no field {key!r}")
-    return data[key]
-
-
-def _symbol(data: dict[str, Any], key: str = "s") -> str:
-    symbol = _get(data, key)
-    if not isinstance(symbol, str) or not 0 < len(symbol) <= 40 or not symbol.isascii():
-        raise DataError(f"symbol {symbol!r} is not a name")
-    return symbol
-
-
-def _int(data: dict[str, Any], key: str) -> int:
-    value = _get(data, key)
-    if type(value) is not int or not 0 <= value < MAX_ID:
-        raise DataError(f"field {key!r} is {value!r}, not a whole number below 2^62")
-    return value
-
-
-def _time_us(data: dict[str, Any], key: str) -> int:
-    value = _int(data, key)
-    return value if value >= lexer.US_FLOOR else value * 1000
-
-
-def number(value: object, what: str) -> Number:
-    """(mantissa, digits) of a decimal string or whole number; DataError when it is neither or has too many digits."""
-    if type(value) is int:
-        value = str(value)
-    if not isinstance(value, str) or not NUMBER.fullmatch(value):
-        raise DataError(f"{what} {value!r} is not a decimal string")
-    sign, digits, exponent = Decimal(value).as_tuple()
-    mantissa = int("".join(map(str, digits)))
-    assert isinstance(exponent, int)
-    while exponent < 0 and mantissa % 10 == 0:
-        mantissa //= 10
-        exponent += 1
-        if mantissa == 0:
-            exponent = 0
-    if exponent > 0:
-        mantissa *= 10 ** min(exponent, 40)
-    if mantissa >= lexer.MAX_MANTISSA or exponent < -18:
-        raise DataError(f"{what} {value!r} has more than 18 digits")
-    return (-mantissa if sign else mantissa), max(0, -exponent)
-
-
-def _amount(value: object, what: str) -> Number:
-    found = number(value, what)
-    if found[0] < 0:
-        raise DataError(f"{what} {value!r} is negative")
-    return found
-
-
-def _levels(data: dict[str, Any], key: str) -> list[Level]:
-    rows = _get(data, key)
-    if not isinstance(rows, list):
-        raise DataError(f"field {key!r} is not a list of price levels")
-    out = []
-    for row in rows:
-        if not isinstance(row, list) or len(row) < 2:
-            raise DataError(f"field {key!r} holds {row!r}, not a price and a size")
-        out.append((*_amount(row[0], "price"), *_amount(row[1], "size")))
-    return out
-
-
 def _snapshot(data: dict[str, Any], stream: object, market: Market) -> Parsed:
-    symbol = _symbol(data, "symbol") if "symbol" in data else ""
+    symbol = symbol_of(data, "symbol") if "symbol" in data else ""
     if stream is not None:
         if not isinstance(stream, str) or not stream.endswith(SNAPSHOT_STREAM):
             return Parsed(scan.OTHER, name=f"partial depth {stream}")
@@ -196,14 +94,14 @@ def _snapshot(data: dict[str, Any], stream: object, market: Market) -> Parsed:
     if "T" in data or "E" in data:
         if not market.futures:
             raise wrong_market("a depth snapshot with times is of futures", market, coin_or_usd(symbol, data))
-        venue_us = _time_us(data, "T")
+        venue_us = time_us(data, "T")
     return Parsed(
         scan.SNAPSHOT,
         symbol,
         venue_us=venue_us,
-        last_id=_int(data, "lastUpdateId"),
-        bids=_levels(data, "bids"),
-        asks=_levels(data, "asks"),
+        last_id=whole(data, "lastUpdateId"),
+        bids=levels(data, "bids", amount),
+        asks=levels(data, "asks", amount),
     )
 
 
@@ -217,13 +115,13 @@ def _depth(data: dict[str, Any], market: Market) -> Parsed:
         raise wrong_market("a depthUpdate without 'pu' is spot", market, SPOT)
     return Parsed(
         scan.DEPTH,
-        _symbol(data),
-        venue_us=_time_us(data, "T" if market.futures else "E"),
-        first_id=_int(data, "U"),
-        last_id=_int(data, "u"),
-        prev_id=_int(data, "pu") if market.futures else -1,
-        bids=_levels(data, "b"),
-        asks=_levels(data, "a"),
+        symbol_of(data),
+        venue_us=time_us(data, "T" if market.futures else "E"),
+        first_id=whole(data, "U"),
+        last_id=whole(data, "u"),
+        prev_id=whole(data, "pu") if market.futures else -1,
+        bids=levels(data, "b", amount),
+        asks=levels(data, "a", amount),
     )
 
 
@@ -233,11 +131,11 @@ def _ticker(data: dict[str, Any], market: Market) -> Parsed:
         raise wrong_market("a bookTicker with times is of futures", market, coin_or_usd(_plain_symbol(data), data))
     return Parsed(
         scan.TICKER,
-        _symbol(data),
-        venue_us=_time_us(data, "T") if market.futures else -1,
-        last_id=_int(data, "u"),
-        bids=[(*_amount(_get(data, "b"), "price"), *_amount(_get(data, "B"), "size"))],
-        asks=[(*_amount(_get(data, "a"), "price"), *_amount(_get(data, "A"), "size"))],
+        symbol_of(data),
+        venue_us=time_us(data, "T") if market.futures else -1,
+        last_id=whole(data, "u"),
+        bids=[(*amount(get(data, "b"), "price"), *amount(get(data, "B"), "size"))],
+        asks=[(*amount(get(data, "a"), "price"), *amount(get(data, "A"), "size"))],
     )
 
 
@@ -246,16 +144,16 @@ def _print(data: dict[str, Any], market: Market, kind: int, id_key: str) -> Pars
         raise wrong_market("a trade with 'M' is spot", market, SPOT)
     if "X" in data and not market.futures:
         raise wrong_market("a trade with 'X' is of futures", market, coin_or_usd(_plain_symbol(data), data))
-    maker = _get(data, "m")
+    maker = get(data, "m")
     if not isinstance(maker, bool):
         raise DataError(f"field 'm' is {maker!r}, neither true nor false")
-    level = (*_amount(_get(data, "p"), "price"), *_amount(_get(data, "q"), "size"))
+    level = (*amount(get(data, "p"), "price"), *amount(get(data, "q"), "size"))
     off_book = data.get("X", "MARKET") != "MARKET" or level[0] == 0 or level[2] == 0
     return Parsed(
         scan.OFF_BOOK if off_book else kind,
-        _symbol(data),
-        venue_us=_time_us(data, "T"),
-        last_id=_int(data, id_key),
+        symbol_of(data),
+        venue_us=time_us(data, "T"),
+        last_id=whole(data, id_key),
         side=-1 if maker else 1,
         bids=[level],
     )
@@ -273,34 +171,34 @@ def _mark(data: dict[str, Any], market: Market) -> Parsed:
     if not market.futures:
         raise wrong_market("a markPriceUpdate is of futures", market, coin_or_usd(_plain_symbol(data), data))
     rate = data.get("r") or "0"
-    next_us = _time_us(data, "T") if data.get("r") else 0
+    next_us = time_us(data, "T") if data.get("r") else 0
     return Parsed(
         scan.MARK,
-        _symbol(data),
-        venue_us=_time_us(data, "E"),
+        symbol_of(data),
+        venue_us=time_us(data, "E"),
         extra=next_us,
-        bids=[(*_amount(_get(data, "p"), "price"), *number(rate, "funding rate"))],
+        bids=[(*amount(get(data, "p"), "price"), *number(rate, "funding rate"))],
     )
 
 
 def _force(data: dict[str, Any], market: Market) -> Parsed:
-    order = _get(data, "o")
+    order = get(data, "o")
     if not isinstance(order, dict):
         raise DataError("forceOrder has no order 'o'")
-    symbol = _symbol(order)
+    symbol = symbol_of(order)
     if not market.futures:
         raise wrong_market("a forceOrder is of futures", market, coin_or_usd(symbol, order))
-    if _get(order, "X") != "FILLED":
+    if get(order, "X") != "FILLED":
         return Parsed(scan.OTHER, symbol, name="forceOrder not filled")
-    side = _get(order, "S")
+    side = get(order, "S")
     if side not in ("BUY", "SELL"):
         raise DataError(f"forceOrder has side {side!r}")
     return Parsed(
         scan.FORCE,
         symbol,
-        venue_us=_time_us(order, "T"),
+        venue_us=time_us(order, "T"),
         side=1 if side == "BUY" else -1,
-        bids=[(*_amount(_get(order, "p"), "price"), *_amount(_get(order, "z"), "size"))],
+        bids=[(*amount(get(order, "p"), "price"), *amount(get(order, "z"), "size"))],
     )
 
 

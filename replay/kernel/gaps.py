@@ -6,15 +6,19 @@ none); a snapshot carries one id S.  A venue rule is one row of integers in `RUL
     stale     a delta with last < S + stale_shift is already part of the snapshot
     join      the first kept delta must cover S + join_shift (first ≤ S + join_shift ≤ last), or, where join_prev is
               set, have prev = S; where join_chain is set it must simply continue the chain from S
-    chain     afterwards COVER: first ≤ book + 1;  PREV: prev = book;  NEXT: last = book + 1
+    chain     afterwards COVER: first ≤ book + 1;  PREV: prev = book;  LINK: prev = book, or −1: the venue does not
+              link its messages, so nobody can tell whether one is missing
 
     EMPTY ──delta──▶ BUFFERING ──snapshot──▶ AWAIT_FIRST ──delta that joins──▶ LIVE ──hole──▶ STALE ──snapshot──▶ …
 
 Deltas are kept aside while BUFFERING or STALE and judged again (`on_buffered`) when a snapshot has been loaded.
 `breaks` counts each place where two neighbours of the stream do not follow each other, whatever the state, on arrival
 only; `seen` is the last id of the stream.  A delta whose last id is not above `seen` is a duplicate and changes
-nothing.  Policies: WAIT and REFETCH make the book STALE at a hole (they differ in who brings the snapshot), BRIDGE
-keeps the book and applies on.
+nothing; with LINK one that names `seen` as its predecessor is none, for a venue may begin its numbers anew.
+
+Other venues send full books in the stream itself: `on_reset` loads one whatever was before, so there is nothing to
+join.  `on_loss` is told when the stream was interrupted.  Policies: WAIT and REFETCH make the book STALE at a hole
+(they differ in who brings the snapshot), BRIDGE keeps the book and applies on.
 """
 
 from __future__ import annotations
@@ -24,18 +28,17 @@ import numpy as np
 from replay.kernel.jit import kernel
 
 # Chains
-COVER, PREV, NEXT = 0, 1, 2
+COVER, PREV, LINK = 0, 1, 2
 
 RULE = np.dtype([("stale_shift", "<i8"), ("join_shift", "<i8"), ("join_prev", "<i8"), ("join_chain", "<i8"),
                  ("chain", "<i8")])  # fmt: skip
 
-BINANCE_SPOT, BINANCE_FUTURES, CONSECUTIVE, LINKED = 0, 1, 2, 3
+BINANCE_SPOT, BINANCE_FUTURES, LINKED = 0, 1, 2
 RULES = np.array(
     [
         (1, 1, 0, 0, COVER),
         (0, 0, 1, 0, PREV),
-        (1, 0, 0, 1, NEXT),  # Bybit v5: u is the previous u + 1
-        (1, 0, 0, 1, PREV),  # OKX, Deribit: the message names its predecessor
+        (1, 0, 0, 1, LINK),  # Bybit, OKX, Deribit, …: the message names its predecessor, where it can
     ],
     RULE,
 )
@@ -76,8 +79,8 @@ def follows(rule, book_id, first, last, prev):
     """Whether a delta continues a book that stands at `book_id`."""
     if rule["chain"] == PREV:
         return prev == book_id
-    if rule["chain"] == NEXT:
-        return last == book_id + 1
+    if rule["chain"] == LINK:
+        return prev == book_id or prev < 0
     return first <= book_id + 1
 
 
@@ -96,6 +99,14 @@ def joins(rule, snapshot_id, first, last, prev):
 def is_old(rule, snapshot_id, last):
     """Whether a delta that ends at `last` is already part of the snapshot."""
     return last < snapshot_id + rule["stale_shift"]
+
+
+@kernel
+def begins_anew(machine, rule, last, prev):
+    """Whether a delta continues the stream with a smaller id, or has none (−1)."""
+    if rule["chain"] != LINK:
+        return False
+    return last < 0 or (prev == machine["seen"] and last < machine["seen"])
 
 
 @kernel
@@ -121,7 +132,7 @@ def on_buffered(machine, rule, policy, first, last, prev):
 def on_delta(machine, rule, policy, first, last, prev):
     """Verdict on a delta that just arrived; BUFFER and BREAK ask the caller to keep it aside."""
     machine["depth"] += 1
-    if machine["has_seen"] == 1 and last <= machine["seen"]:
+    if machine["has_seen"] == 1 and last <= machine["seen"] and not begins_anew(machine, rule, last, prev):
         machine["duplicates"] += 1
         return DUPLICATE
     broken = machine["has_seen"] == 1 and not follows(rule, machine["seen"], first, last, prev)
@@ -157,3 +168,24 @@ def on_snapshot(machine, rule, snapshot_id, kept, first, last, prev):
     machine["book_id"] = snapshot_id
     machine["state"] = AWAIT_FIRST
     return LOAD
+
+
+@kernel
+def on_reset(machine, book_id):
+    """A full book in the stream replaces whatever was there; `book_id` is −1 where the venue has no ids."""
+    machine["snapshots"] += 1
+    machine["book_id"] = book_id
+    machine["seen"] = book_id
+    machine["has_seen"] = 1
+    machine["state"] = LIVE
+
+
+@kernel
+def on_loss(machine):
+    """The stream was interrupted: True when that makes a valid book invalid."""
+    machine["has_seen"] = 0
+    if machine["state"] != LIVE and machine["state"] != AWAIT_FIRST:
+        return False
+    machine["state"] = STALE
+    machine["breaks"] += 1
+    return True

@@ -67,7 +67,7 @@ MESSAGE = np.dtype(
         ("first_id", "<i8"),
         ("last_id", "<i8"),
         ("prev_id", "<i8"),
-        ("extra", "<i8"),  # MARK: next funding, µs, 0: no funding
+        ("extra", "<i8"),  # MARK, FUND: next funding, µs, 0: no funding
         ("bid_start", "<i8"),
         ("ask_start", "<i8"),
         ("bids", "<i4"),
@@ -80,10 +80,12 @@ MESSAGE = np.dtype(
 )
 """DEPTH: ids U, u, pu (−1).  SNAPSHOT: last_id.  TRADE, AGG_TRADE: last_id is the id, one bid row (price, size), side
 of the aggressor.  TICKER: last_id u, one bid and one ask row.  FORCE: one bid row, side of the forced order.  MARK:
-one bid row (mark, rate)."""
+one bid row (mark, rate).  FUND: the same without a mark.  RESET: a full book in the stream, as SNAPSHOT but it replaces
+whatever was before; last_id −1: none.  LOST: messages were lost here, the book is invalid until the next full one."""
 
 # Kinds of message
 DEPTH, SNAPSHOT, TICKER, TRADE, AGG_TRADE, FORCE, MARK, OTHER, OFF_BOOK = 1, 2, 3, 4, 5, 6, 7, 8, 9
+RESET, LOST, FUND = 10, 11, 12
 
 # Status
 DONE, SLOW, FULL = 0, 1, 2

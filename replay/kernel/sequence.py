@@ -31,7 +31,20 @@ from replay.kernel.rows import (
     write,
     write_book,
 )
-from replay.kernel.scan import AGG_TRADE, DEPTH, FORCE, MARK, OFF_BOOK, OTHER, SNAPSHOT, TICKER, TRADE
+from replay.kernel.scan import (
+    AGG_TRADE,
+    DEPTH,
+    FORCE,
+    FUND,
+    LOST,
+    MARK,
+    OFF_BOOK,
+    OTHER,
+    RESET,
+    SNAPSHOT,
+    TICKER,
+    TRADE,
+)
 
 # Status
 DONE, OUT_FULL, GROW, LOG_FULL, TOO_LARGE = 0, 1, 2, 3, 4
@@ -98,13 +111,19 @@ def drop_oldest(feed, ring):
 
 
 @kernel
+def drop_all(feed):
+    """Forget all kept deltas."""
+    feed["kept"] = 0
+    feed["levels_kept"] = 0
+
+
+@kernel
 def keep(message, levels, feed, ring, ring_levels):
     """Put a delta (already on the grid) into the ring; the oldest make room."""
     need = message["bids"] + message["asks"]
     if need > len(ring_levels):
         feed["overflows"] += 1 + feed["kept"]
-        feed["kept"] = 0
-        feed["levels_kept"] = 0
+        drop_all(feed)
         return
     while feed["kept"] >= len(ring) or feed["levels_kept"] + need > len(ring_levels):
         drop_oldest(feed, ring)
@@ -198,6 +217,7 @@ def take_delta(
     first, last, prev = message["first_id"], message["last_id"], message["prev_id"]
     before = machine["book_id"]
     was = machine["state"]
+    anew = last <= machine["seen"]
     verdict = gaps.on_delta(machine, rules[feed["rule"]], setup["policy"], first, last, prev)
     if verdict == gaps.DUPLICATE or verdict == gaps.OLD:
         feed["depth_us"] = max(feed["depth_us"], message["venue_us"])
@@ -209,6 +229,11 @@ def take_delta(
             open_gap(instrument, before, first, feed, log, out, cursor)
         if was == gaps.EMPTY:
             feed["wants_snapshot"] = 1
+        if anew:
+            drop_all(feed)
+        if prev < 0 and rules[feed["rule"]]["chain"] == gaps.LINK:  # no snapshot could be joined with it
+            machine["stale"] += 1
+            return
         keep(message, levels, feed, rings[instrument], ring_levels[instrument])
         return
     venue_time(message["venue_us"], BOOKS, instrument, setup, feed, latest, cursor)
@@ -255,6 +280,34 @@ def take_snapshot(message, levels, instrument, setup, feeds, machines, rules, ri
 
 
 @kernel
+def take_reset(message, levels, instrument, setup, feeds, machines, latest, log, out, cursor):
+    """A full book in the stream."""
+    feed, machine = feeds[instrument], machines[instrument]
+    gaps.on_reset(machine, message["last_id"])
+    drop_all(feed)
+    feed["wants_snapshot"] = 0
+    venue_time(message["venue_us"], BOOKS, instrument, setup, feed, latest, cursor)
+    flags = SNAPSHOT_ROW
+    if feed["in_gap"] == 1:
+        flags |= REPAIRED
+        feed["in_gap"] = 0
+        note(log, cursor, instrument, message["last_id"], message["last_id"], CLOSED)
+    write_book(levels, message["bid_start"], message["bids"], message["ask_start"], message["asks"],
+               instrument, message["last_id"], flags, out, cursor)  # fmt: skip
+
+
+@kernel
+def take_loss(message, instrument, setup, feeds, machines, latest, log, out, cursor):
+    """Messages were lost: a valid book becomes a gap, whose next id is the message's."""
+    feed, machine = feeds[instrument], machines[instrument]
+    drop_all(feed)
+    feed["wants_snapshot"] = 1
+    if gaps.on_loss(machine):
+        venue_time(message["venue_us"], BOOKS, instrument, setup, feed, latest, cursor)
+        open_gap(instrument, machine["book_id"], message["last_id"], feed, log, out, cursor)
+
+
+@kernel
 def take_print(message, levels, instrument, setup, feed, latest, out, cursor):
     """A trade or a liquidation."""
     level = levels[message["bid_start"]]
@@ -279,7 +332,7 @@ def take_ticker(message, levels, instrument, setup, feed, latest, out, cursor):
 
 @kernel
 def take_mark(message, levels, instrument, setup, feed, latest, out, cursor):
-    """A mark price row and, when the message has one, a funding row; False when a number is too large."""
+    """A mark price row (not of FUND) and, if there is one, a funding row; False when a number is too large."""
     level = levels[message["bid_start"]]
     mark, _ = rescale(level["price"], level["price_digits"], MARK_DIGITS)
     rate, _ = rescale(level["size"], level["size_digits"], MARK_DIGITS)
@@ -288,7 +341,8 @@ def take_mark(message, levels, instrument, setup, feed, latest, out, cursor):
         return False
     venue_time(message["venue_us"], MARKS, instrument, setup, feed, latest, cursor)
     funded = message["extra"] > 0
-    write(out, cursor, MARK_ROW, instrument, 0, ticks, 0, mark, 0, 0 if funded else LAST)
+    if message["kind"] == MARK:
+        write(out, cursor, MARK_ROW, instrument, 0, ticks, 0, mark, 0, 0 if funded else LAST)
     if funded:
         write(out, cursor, FUNDING, instrument, message["extra"], 0, 0, rate, 0, LAST)
     return True
@@ -338,7 +392,7 @@ def sequence(
         status = room(message["bids"] + message["asks"] + 2, out, log, cursor)
         if status != DONE:
             return status
-        if kind != MARK and kind != OTHER and kind != OFF_BOOK:
+        if kind not in (MARK, FUND, OTHER, OFF_BOOK, LOST):
             if not to_grid(levels, message["bid_start"], message["bids"], feed):
                 return TOO_LARGE
             if not to_grid(levels, message["ask_start"], message["asks"], feed):
@@ -360,7 +414,11 @@ def sequence(
             feed["off_book"] += 1
         elif kind == SNAPSHOT:
             take_snapshot(message, levels, instrument, setup, feeds, machines, rules, rings, latest, log, out, cursor)
-        elif kind == MARK and not take_mark(message, levels, instrument, setup, feed, latest, out, cursor):
+        elif kind == RESET:
+            take_reset(message, levels, instrument, setup, feeds, machines, latest, log, out, cursor)
+        elif kind == LOST:
+            take_loss(message, instrument, setup, feeds, machines, latest, log, out, cursor)
+        elif kind in (MARK, FUND) and not take_mark(message, levels, instrument, setup, feed, latest, out, cursor):
             return TOO_LARGE
         feed["messages"] += 1
         cursor["next"] += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from replay.kernel.jit import kernel
-from replay.kernel.scan import AGG_TRADE, DEPTH, MARK, OFF_BOOK, OTHER, SNAPSHOT, TICKER, TRADE
+from replay.kernel.scan import AGG_TRADE, DEPTH, FUND, LOST, MARK, OFF_BOOK, OTHER, RESET, SNAPSHOT, TICKER, TRADE
 
 NO_LAG = 2**62
 
@@ -86,7 +86,7 @@ def fold_times(message, highest_ns, finding):
     if venue_us < 0:
         return
     lag = message["local_ns"] - venue_us * 1000
-    if kind == DEPTH:
+    if kind in (DEPTH, RESET):
         finding["depth_lag"] = min(finding["depth_lag"], lag)
         finding["depth_us"] = max(finding["depth_us"], venue_us)
     elif kind in (TRADE, OFF_BOOK):
@@ -107,7 +107,7 @@ def survey(messages, count, levels, findings, highest_ns):
         if finding["messages"] == 0:
             finding["first_ns"] = message["local_ns"]
         finding["messages"] += 1
-        if kind == OTHER:
+        if kind in (OTHER, LOST):
             continue
         if kind == DEPTH:
             finding["depth"] += 1
@@ -115,9 +115,9 @@ def survey(messages, count, levels, findings, highest_ns):
             finding["trades"] += 1
         elif kind == AGG_TRADE:
             finding["agg_trades"] += 1
-        elif kind == SNAPSHOT:
+        elif kind in (SNAPSHOT, RESET):
             finding["snapshots"] += 1
-        if kind != MARK and kind != OFF_BOOK:
+        if kind not in (MARK, FUND, OFF_BOOK):
             fold_levels(levels, message["bid_start"], message["bids"], finding)
             fold_levels(levels, message["ask_start"], message["asks"], finding)
         if kind != TICKER or message["venue_us"] >= 0:

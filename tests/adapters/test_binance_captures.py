@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.binance import COINM, SPOT, USDM, BinanceAdapter, BinanceSource
+from adapters.binance import COINM, SPOT, USDM, BinanceAdapter
 from adapters.decoders.binance import BinanceDecoder, Reader
+from adapters.recording import RecordingSource
 from adapters.sequencing import Sequencer
 from adapters.transports.file import read_chunks, read_lines
 from replay.events import BAD_TS, BOOK, CLEAR, GAP, LAST, QUOTE, REPAIRED, SNAPSHOT, TRADE
@@ -33,7 +34,7 @@ def adapter_of(name: str) -> BinanceAdapter:
     return ADAPTERS[name.partition("/")[0]]
 
 
-def events_of(source: BinanceSource, rows: int = 32_768) -> np.ndarray:
+def events_of(source: RecordingSource, rows: int = 32_768) -> np.ndarray:
     """All rows."""
     return np.concatenate([batch.copy() for batch in source.batches(rows)])
 

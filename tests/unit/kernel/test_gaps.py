@@ -23,6 +23,12 @@ class Machine:
         first, last, prev = kept or (0, 0, 0)
         return gaps.on_snapshot(self.record, self.rule, snapshot_id, kept is not None, first, last, prev)
 
+    def reset(self, book_id: int) -> None:
+        gaps.on_reset(self.record, book_id)
+
+    def lose(self) -> bool:
+        return bool(gaps.on_loss(self.record))
+
     def buffered(self, first: int, last: int, prev: int = -1) -> int:
         return gaps.on_buffered(self.record, self.rule, self.policy, first, last, prev)
 
@@ -125,12 +131,36 @@ def test_bridge_applies_on_and_stays_live() -> None:
     assert (m["state"], m["breaks"], m["applied"]) == (gaps.LIVE, 1, 3)
 
 
-@pytest.mark.parametrize(
-    ("rule", "good", "bad"),
-    [(gaps.CONSECUTIVE, (0, 11, -1), (0, 12, -1)), (gaps.LINKED, (0, 15, 10), (0, 15, 11))],
-)
-def test_rules_of_other_venues(rule: int, good: tuple[int, int, int], bad: tuple[int, int, int]) -> None:
-    for delta, verdict in ((good, APPLY), (bad, BREAK)):
-        m = Machine(rule)
-        m.snapshot(10)
-        assert m.delta(*delta) == verdict
+def test_linked_messages_name_their_predecessor() -> None:
+    m = Machine(gaps.LINKED)
+    m.reset(10)
+    assert m.delta(15, 15, 10) == APPLY
+    assert m.delta(15, 15, 10) == DUPLICATE
+    assert m.delta(3, 3, 15) == APPLY, "the venue began its numbers anew, and the chain holds"
+    assert m.delta(9, 9, 4) == BREAK
+    assert (m["state"], m["book_id"], m["breaks"], m["duplicates"]) == (gaps.STALE, 3, 1, 1)
+    assert m.delta(11, 11, 9) == BUFFER
+    m.reset(2)
+    assert m.delta(4, 4, 2) == APPLY, "a full book in the stream counts whatever was before"
+    assert (m["state"], m["breaks"], m["snapshots"]) == (gaps.LIVE, 1, 2)
+
+
+def test_messages_without_links_follow_each_other() -> None:
+    m = Machine(gaps.LINKED)
+    m.reset(-1)
+    assert [m.delta(-1, -1, -1) for _ in range(2)] == [APPLY, APPLY]
+    m.reset(7)
+    assert [m.delta(n, n, -1) for n in (9, 12, 12, 11)] == [APPLY, APPLY, DUPLICATE, DUPLICATE]
+    assert m["breaks"] == 0
+
+
+def test_a_loss_makes_a_valid_book_invalid_once() -> None:
+    m = Machine(gaps.BINANCE_SPOT)
+    assert not m.lose()
+    m.snapshot(10)
+    assert m.delta(11, 12) == APPLY
+    assert m.lose()
+    assert not m.lose()
+    assert m.delta(20, 21) == BUFFER
+    assert m.snapshot(30) == gaps.LOAD
+    assert (m["breaks"], m["state"]) == (1, gaps.AWAIT_FIRST)

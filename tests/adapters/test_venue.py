@@ -1,0 +1,235 @@
+"""What all JSON venues share, on a venue made for it: tables, sources, live decoders, losses, drops."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.base import Resubscribe
+from adapters.decoders.parsed import Parsed, levels, other, record, symbol_of, whole
+from adapters.venue import Messages, Terms, Venue, VenueAdapter
+from replay.errors import ConfigError, DataError
+from replay.events import BOOK, CLEAR, GAP, LAST, REPAIRED, SNAPSHOT, TRADE, empty_events
+from replay.instruments import Instrument
+from replay.kernel import scan
+
+START_NS = 1_723_161_255_000_000_000
+A = Instrument("toy", "A", "linear", Decimal("0.1"), Decimal(1))
+B = Instrument("toy", "B", "linear", Decimal("0.1"), Decimal(1))
+
+
+class Toy(Messages):
+    """`{"k":"book"|"delta"|"trade"|"names","s":…,"id":…,"prev":…,"b":…,"a":…,"good":…}`."""
+
+    def read(self, message: Any, received_ns: int) -> Iterable[Parsed]:
+        if not isinstance(message, dict) or "k" not in message:
+            return [other("no toy")]
+        if message["k"] == "names":
+            name = symbol_of(message)
+            self.stated[name] = Instrument("toy", name, "linear", Decimal("0.01"), Decimal(1), Decimal(5))
+            return []
+        kind = {"book": scan.RESET, "delta": scan.DEPTH, "trade": scan.TRADE}[str(message["k"])]
+        number, symbol = whole(message, "id"), symbol_of(message)
+        bids = levels(message, "b")
+        if kind == scan.TRADE:
+            return [
+                Parsed(kind, symbol, venue_us=received_ns // 1000, last_id=number, side=1, bids=[each]) for each in bids
+            ]
+        check = (lambda: False) if message.get("good") is False else None
+        prev = message.get("prev", -1)
+        return [Parsed(kind, symbol, 0, received_ns // 1000, number, number, prev, bids=bids,
+                       asks=levels(message, "a"), check=check)]  # fmt: skip
+
+    def sent_ns(self, message: Any) -> int:
+        return whole(record(message, "head"), "ns")
+
+    def answer(self, url: str, body: bytes) -> bytes | None:
+        return b'{"k":"names","s":%s}' % body if url.endswith("/names") else None
+
+
+TOY = VenueAdapter(Venue("toy", Toy, lambda symbol: Terms("linear", "USDT"), re.compile(r"toy\.com/.*")))
+
+
+def toy(kind: str, number: int = 1, symbol: str = "A", **more: Any) -> dict[str, Any]:
+    """A message with one bid and one ask."""
+    return {"k": kind, "s": symbol, "id": number, "b": [["10.0", number]], "a": [["10.1", 2]], **more}
+
+
+def lines(messages: Iterable[Any]) -> list[str]:
+    """Each message 1 ms after the one before."""
+    return [f"{START_NS + i * 1_000_000} {orjson.dumps(m).decode()}" for i, m in enumerate(messages)]
+
+
+def events_of(source: Any, rows: int = 32_768) -> np.ndarray:
+    """All rows of a source."""
+    return np.concatenate([batch.copy() for batch in source.batches(rows)])
+
+
+STREAM = [
+    toy("delta", 3, prev=2),
+    toy("book", 4),
+    toy("delta", 7, prev=4),
+    toy("delta", 7, prev=4),
+    toy("trade", 5),
+    toy("book", 20, "B"),
+    toy("delta", 9, prev=8),
+    toy("delta", 10, prev=9),
+    toy("delta", 22, "B", prev=20),
+    toy("book", 2),
+    toy("delta", 3, prev=2),
+    {"hello": 1},
+]
+"""Early delta, duplicate, hole in A alone, repaired by a book with smaller numbers."""
+
+
+def test_a_recording_becomes_events(write: Callable[..., Path]) -> None:
+    source = TOY.open([write(*lines(STREAM))])
+    events = events_of(source)
+    starts = events[np.flatnonzero(np.r_[1, events["flags"][:-1] & LAST])]
+    assert [(row["kind"], row["instrument"], row["seq"]) for row in starts] == [
+        (BOOK, 0, 4), (BOOK, 0, 7), (TRADE, 0, 5), (BOOK, 1, 20), (GAP, 0, 7), (BOOK, 1, 22), (BOOK, 0, 2),
+        (BOOK, 0, 3),
+    ]  # fmt: skip
+    gap, repaired = starts[4], starts[6]
+    assert gap["value"] == 9
+    assert repaired["flags"] & (SNAPSHOT | CLEAR | REPAIRED) == SNAPSHOT | CLEAR | REPAIRED
+    quality = source.quality
+    a, b = quality.instruments["toy:A"], quality.instruments["toy:B"]
+    assert (a.breaks, a.duplicates, a.snapshots, a.applied, a.book_state) == (1, 1, 2, 2, "live")
+    assert (b.breaks, b.applied) == (0, 1)
+    assert quality.ignored == {"no toy": 1}
+    assert [(found.instrument, found.blind_us, found.repair) for found in quality.gaps] == [
+        ("toy:A", 3_000, "snapshot")
+    ]
+    source.sequencer.check()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_the_size_of_batches_changes_nothing(write: Callable[..., Path], rows: int) -> None:
+    source = TOY.open([write(*lines(STREAM))])
+    assert events_of(source, rows).tobytes() == events_of(source).tobytes()
+
+
+def test_live_frames_give_the_events_of_their_recording(write: Callable[..., Path]) -> None:
+    lost = {"replay": "disconnected", "symbols": ["B"]}
+    stream = [*STREAM[:7], lost, toy("delta", 23, "B", prev=22), toy("book", 30, "B"), {"replay": "disconnected"}]
+    source = TOY.open([write(*lines(stream))])
+    decoder, got = TOY.decoder(source.instruments, timing=source.survey.timing), []
+    for line in lines(stream):
+        ns, _, text = line.partition(" ")
+        decoder.feed(text.encode(), int(ns), lambda batch: got.append(batch.copy()))
+    assert np.concatenate(got).tobytes() == events_of(source).tobytes()
+    assert decoder.quality == source.quality
+    assert [gap.instrument for gap in decoder.quality.gaps] == ["toy:A", "toy:B", "toy:B"]
+
+
+def test_a_hole_asks_for_one_symbol_once() -> None:
+    decoder = TOY.decoder([A, B])
+
+    def feed(message: Any) -> list[str]:
+        decoder.feed(orjson.dumps(message), START_NS, lambda batch: None)
+        wishes = decoder.commands()
+        assert all(isinstance(wish, Resubscribe) for wish in wishes)
+        return [wish.symbol for wish in wishes]
+
+    assert feed(toy("delta", 1)) == ["A"], "a delta without a book"
+    assert feed(toy("book", 4)) == []
+    assert feed(toy("book", 4, "B")) == []
+    assert feed(toy("delta", 9, prev=8)) == ["A"]
+    assert feed(toy("delta", 10, prev=9)) == []
+    assert feed(toy("book", 12)) == []
+    assert feed(toy("delta", 13, prev=12, good=False)) == ["A"], "a wrong checksum"
+    assert feed({"replay": "disconnected"}) == [], "whoever connects again subscribes anyway"
+    assert [gap.last_good_id for gap in decoder.quality.gaps] == [4, 12, 4]
+    decoder.feed(b"pong", START_NS, lambda batch: None)
+    assert decoder.quality.ignored == {"pong": 1}
+
+
+def test_what_is_left_out_on_purpose_is_not_checked(write: Callable[..., Path]) -> None:
+    stream = [toy("book", 1), *[toy("delta", n, prev=n - 1, good=n != 3) for n in range(2, 8)]]
+    source = TOY.open([write(*lines(stream))], drop_every=3, drop_from=1)
+    assert events_of(source)["seq"].tolist() == [1, 1, 2, 2, 2]
+    assert [(gap.last_good_id, gap.next_id) for gap in source.quality.gaps] == [(2, 3)], "message 3 was wrong first"
+    source = TOY.open([write(*lines(stream))], drop_every=1, drop_from=1)
+    events_of(source)
+    assert source.quality.gaps == [], "nothing came after what was dropped"
+
+
+def test_files_of_one_symbol_are_one_recording(write: Callable[..., Path]) -> None:
+    text = lines([toy("book", 1), toy("book", 1, "B"), toy("delta", 2, prev=1), toy("delta", 2, "B", prev=1)])
+    whole = TOY.open([write(*text)])
+    early, late = write(*text[:2], name="early"), write(*text[2:], name="late")
+    assert events_of(TOY.open([late, early])).tobytes() == events_of(whole).tobytes()
+    only_a, only_b = write(*text[::2], name="a"), write(*text[1::2], name="b")
+    assert events_of(TOY.open([only_a, only_b])).tobytes() == events_of(whole).tobytes()
+
+
+def test_lines_without_a_local_time_were_sent_at_some(write: Callable[..., Path]) -> None:
+    stream = [toy("book", 1), toy("delta", 2, prev=1)]
+    timed = [{**m, "head": {"ns": START_NS + i * 1_000_000}} for i, m in enumerate(stream)]
+    bare = TOY.open([write(*(orjson.dumps(m).decode() for m in timed))])
+    assert events_of(bare).tobytes() == events_of(TOY.open([write(*lines(stream), name="x")])).tobytes()
+    with pytest.raises(DataError, match="head"):
+        TOY.open([write(orjson.dumps(stream[0]).decode(), name="y")])
+
+
+def test_cryptofeed_recordings_may_state_instruments(write: Callable[..., Path]) -> None:
+    seconds = [f"{START_NS // 10**9 + i}.5: {orjson.dumps(toy('book', i)).decode()}" for i in range(1, 3)]
+    rest = write(f'https://toy.com/names -> {START_NS // 10**9}.5: "A"', name="rest")
+    socket = write("wss://toy.com/ws <-> 1723161255.25", *seconds, name="socket")
+    (instrument,) = TOY.open([rest, socket]).instruments
+    assert (instrument.multiplier, instrument.tick) == (5, Decimal("0.01"))
+    (inferred,) = TOY.open([socket]).instruments
+    assert (inferred.multiplier, inferred.tick) == (1, Decimal("0.1"))
+    assert TOY.open([rest, socket], instruments=[A]).instruments == (A,)
+    with pytest.raises(DataError, match="no server of toy") as caught:
+        TOY.open([write("wss://other.com/ws <-> 1.5", *seconds, name="other")])
+    assert caught.value.line == 1
+
+
+def test_errors_name_the_place(write: Callable[..., Path]) -> None:
+    for bad, problem in (('{"k":', "JSON"), ('{"k":"book"}', "field 'id'"), ("x", "JSON")):
+        path = write(*lines([toy("book")]), f"{START_NS} {bad}")
+        with pytest.raises(DataError, match=problem) as caught:
+            TOY.open([path])
+        assert (caught.value.path, caught.value.line) == (str(path), 2)
+    with pytest.raises(DataError, match="truncated"):
+        TOY.open([write(*lines([toy("book")]), f'{START_NS} {{"k":', end="")])
+    with pytest.raises(DataError, match="no market data"):
+        TOY.open([write(f"{START_NS} pong")])
+    with pytest.raises(ConfigError, match="depth"):
+        TOY.open([write(*lines(STREAM))], depth=3)
+    packed = write(*lines(STREAM), name="packed")
+    packed.write_bytes(gzip.compress(packed.read_bytes()))
+    assert len(events_of(TOY.open([packed]))) > 5
+
+
+@given(st.data())
+def test_live_decoding_is_the_same_however_symbols_interleave(data: st.DataObject) -> None:
+    """The rows of one symbol do not depend on what another symbol's messages do in between."""
+    alone = [message for message in STREAM if message.get("s") == "A"]
+    places = data.draw(st.lists(st.integers(0, len(alone)), max_size=8))
+    mixed: list[tuple[int, dict[str, Any]]] = [(i, m) for i, m in enumerate(alone)]
+    for number, place in enumerate(sorted(places, reverse=True)):
+        mixed.insert(place, (-1, toy("delta", data.draw(st.integers(0, 30)), "B", prev=number)))
+
+    def rows_of(stream: Iterable[tuple[int, dict[str, Any]]]) -> np.ndarray:
+        decoder, got = TOY.decoder([A, B]), [empty_events(0)]
+        for i, message in stream:
+            decoder.feed(orjson.dumps(message), START_NS + max(0, i) * 1000, lambda batch: got.append(batch.copy()))
+        rows = np.concatenate(got)
+        return rows[rows["instrument"] == 0]
+
+    both, one = rows_of(mixed), rows_of(enumerate(alone))
+    for name in ("seq", "price", "qty", "value", "kind", "side"):
+        assert both[name].tolist() == one[name].tolist()
