@@ -133,7 +133,8 @@ class QualityReport:
             for name, own in values["instruments"].items()
         }
         gaps, ignored = [Gap(**gap) for gap in values["gaps"]], Counter(values["ignored"])
-        return cls(**{**values, "instruments": counts, "gaps": gaps, "ignored": ignored})
+        cache = Counter(values["cache"])
+        return cls(**{**values, "instruments": counts, "gaps": gaps, "ignored": ignored, "cache": cache})
 
     def lines(self) -> list[str]:
         """The report as lines for a terminal."""

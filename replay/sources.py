@@ -29,6 +29,7 @@ from replay.quality import QualityReport
 from replay.units import INT64_MIN
 
 ADAPTER_GROUP = "replay.adapters"
+STREAM_GROUP = "replay.streams"
 BATCH_ROWS = 32_768
 
 
@@ -131,6 +132,19 @@ def find_adapter(name: str) -> Adapter:
             adapter: Adapter = point.load()
             return adapter
     raise ConfigError("adapter", name, "no such adapter", did_you_mean(name, adapter_names()))
+
+
+def open_stream(url: str) -> Source:
+    """The source at an address such as `redis://…`; its scheme names an entry point of the group `replay.streams`.
+
+    ConfigError for a scheme that is not known, and what the source raises when it cannot be opened.
+    """
+    scheme = url.partition(":")[0]
+    points = {point.name: point for point in entry_points(group=STREAM_GROUP)}
+    if scheme not in points:
+        raise ConfigError("address", scheme, "is the scheme of no stream", did_you_mean(scheme, points))
+    opened: Callable[[str], Source] = points[scheme].load()
+    return opened(url)
 
 
 class ArraySource:

@@ -32,6 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--strategy", required=True, metavar="MODULE:CLASS", help="strategies.market_maker:MarketMaker")
     parser.add_argument("--data", nargs="+", default=[], type=Path, metavar="FILE", help="recordings, plain or gzip")
     parser.add_argument("--adapter", metavar="NAME", help="who wrote them: binance-usdm, …")
+    parser.add_argument("--from", dest="stream", metavar="ADDRESS", help="a stream: redis://host:6379/0?stream=NAME, …")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
     parser.add_argument("--mode", default="auto", metavar="MODE", help="interpreted, compiled or auto (default auto)")
     add_model_arguments(parser)
@@ -144,11 +145,15 @@ def progress_to(line: ProgressLine) -> Progress:
 
 
 def replay_of(arguments: argparse.Namespace, settings: dict[str, Any]) -> Replay:
-    """The replay of the store or the recordings that the arguments name; ConfigError when they name neither or both."""
+    """The replay of the store, recordings or stream that the arguments name; ConfigError unless they name one."""
     from replay.engine import Replay
 
-    if (arguments.store is None) == (not arguments.data):
-        raise ConfigError("", "", "name a store, or recordings with --data and --adapter")
+    if sum((arguments.store is not None, bool(arguments.data), arguments.stream is not None)) != 1:
+        raise ConfigError("", "", "name a store, or recordings with --data and --adapter, or a stream with --from")
+    if arguments.stream is not None:
+        from replay.sources import open_stream
+
+        return Replay([open_stream(arguments.stream)], **settings)
     if arguments.store is None:
         if arguments.adapter is None or arguments.instrument:
             raise ConfigError("--data", "", "needs --adapter, and --instrument is for stores")
