@@ -115,6 +115,11 @@ def notes(lines: Iterable[str]) -> Html:
     return Html(f'<ul class="notes">{items}</ul>' if items else "")
 
 
+def paragraph(text: str, kind: str = "") -> Html:
+    """A paragraph as HTML."""
+    return Html(f'<p class="{kind}">{escape(text)}</p>')
+
+
 def section(title: str, *parts: str, anchor: str = "") -> Html:
     """A part of the page under a heading, as HTML; `parts` are HTML, nothing at all when they are empty."""
     inside = "".join(parts)

@@ -22,8 +22,12 @@ from replay.report.series import Charts
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 HINT = (
-    "Drag to zoom in, double-click to see all. After a click on a chart: wheel or + and − zoom, arrow keys move the "
-    "cursor, Shift with them the view, 0 shows all. Touch: drag to move, pinch to zoom."
+    "Drag to zoom in, double-click for all. On a chart that was clicked: wheel, + and − zoom, arrow keys move the "
+    "cursor, with Shift the view, 0 shows all. Touch: drag and pinch."
+)
+HEAT_HINT = (
+    "As the strategy saw it, by local time. Darker: larger sizes. Black lines: best bid and ask. Bars: own quotes, "
+    "blue to buy, orange to sell. Triangles: own fills, hollow where they took. Shaded: the book was not known."
 )
 
 
@@ -104,7 +108,8 @@ def heat_maps(heat: list[dict[str, Any]], otherwise: str) -> Html:
         f'<canvas role="img" aria-label="order book, {escape(each["why"])}"></canvas></figure>'
         for k, each in enumerate(heat)
     )
-    return section("Order book around chosen moments", Html(places or f"<p>{escape(otherwise)}</p>"))
+    hint = f'<p class="hint">{HEAT_HINT}</p>' if heat else f"<p>{escape(otherwise)}</p>"
+    return section("Order book around chosen moments", Html(hint + places), anchor="books")
 
 
 def provenance(pairs: dict[str, Any]) -> Html:
@@ -114,10 +119,7 @@ def provenance(pairs: dict[str, Any]) -> Html:
 
 def _plain(value: Any) -> Any:
     if not isinstance(value, dict):
-        return NONE_SET if value is None else value
+        return "not set" if value is None else value
     if len(set(map(str, value.values()))) == 1 and len(value) > 1:
         return f"{next(iter(value.values()))} (all {len(value)} instruments)"
-    return Html("<br>".join(f"{escape(str(k))}: {escape(str(v))}" for k, v in value.items())) if value else NONE_SET
-
-
-NONE_SET = "none"
+    return Html("<br>".join(f"{escape(str(k))}: {escape(str(v))}" for k, v in value.items())) if value else "none"

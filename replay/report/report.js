@@ -29,11 +29,17 @@
     return low;
   }
 
-  const decimals = (step) => Math.min(10, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  // Decimals that multiples of `step`, a number of one or two figures, need.
+  function decimals(step) {
+    let digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const scaled = step * 10 ** digits;
+    if (scaled < 9.5 && Math.abs(scaled - Math.round(scaled)) > 1e-6) digits += 1;
+    return Math.min(10, digits);
+  }
 
   function figure(value, digits) {
     const text = value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-    return text.replace("-", "−");
+    return (/[1-9]/.test(text) ? text : text.replace("-", "")).replace("-", "−");
   }
 
   function niceStep(span, count) {
@@ -127,7 +133,7 @@
     const Y = (v) => bottom - (v - y.from) / (y.to - y.from) * (bottom - top);
     g.textBaseline = "middle";
     g.textAlign = "right";
-    const step = niceStep(y.to - y.from, Math.max(2, (bottom - top) / 44)), digits = decimals(step);
+    const step = niceStep(y.to - y.from, Math.max(3, (bottom - top) / 44)), digits = decimals(step);
     for (let k = Math.ceil(y.from / step); k * step <= y.to; k++) {
       rule(g, left, Y(k * step), right, Y(k * step), k === 0 && y.zero ? colours["strong-rule"] : colours.rule);
       g.fillStyle = colours.soft;
@@ -348,7 +354,7 @@
         const x = X(each.t[i]), y = Y(each.v[i]);
         if (many) {
           g.fillStyle = colours.series[each.colour];
-          g.fillRect(x - 1.25, y - 1.25, 2.5, 2.5);
+          g.fillRect(x - 1, y - 1, 2, 2);
         } else {
           triangle(g, x, y, way, 4.5, filled, colours.series[each.colour], colours.paper);
         }
@@ -472,6 +478,12 @@
       this.canvas.addEventListener("pointermove", (event) => this.read(event));
     }
 
+    // How dark a size is drawn, in [0, 1]: by its logarithm between the usual extremes.
+    share(lots) {
+      const part = Math.log(lots / this.low) / Math.log(this.high / this.low);
+      return 0.06 + 0.94 * Math.min(1, Math.max(0, part)) ** 2;
+    }
+
     // The cells as a picture of one pixel each.
     picture() {
       const { rows, columns } = this.data, image = new ImageData(columns, rows);
@@ -480,7 +492,7 @@
       for (let row = 0; row < rows; row++) {
         for (let column = 0; column < columns; column++) {
           const lots = this.lots[row * columns + column], at = 4 * ((rows - 1 - row) * columns + column);
-          const share = lots > 0 ? 0.1 + 0.9 * Math.min(1, Math.max(0, Math.log(lots / this.low) / Math.log(this.high / this.low))) : 0;
+          const share = lots > 0 ? this.share(lots) : 0;
           for (let k = 0; k < 3; k++) image.data[at + k] = from[k] + (to[k] - from[k]) * share;
           image.data[at + 3] = Number.isNaN(lots) ? 0 : 255;
         }

@@ -27,9 +27,7 @@ def figure(title: str, note: str, *svg: Html) -> Html:
 
 
 def _svg(height: float, label: str, *marks: str) -> Html:
-    return Html(
-        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(label)}">{"".join(marks)}</svg>'
-    )
+    return Html(f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(label)}">{"".join(marks)}</svg>')
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
@@ -50,6 +48,12 @@ def _rect(x: float, y: float, width: float, height: float, kind: str, title: str
 def waterfall(steps: Sequence[tuple[str, float]], unit: str) -> Html:
     """Amounts that add up, each bar beginning where the last one ended, and their sum as the last bar."""
     total = math.fsum(amount for _, amount in steps)
+    largest = max(abs(amount) for _, amount in steps)
+    digits = max(0, 4 - math.floor(math.log10(largest))) if largest else 0
+
+    def amount_of(amount: float) -> str:
+        return f"{amount:+,.{digits}f}".replace("-", "−")
+
     edges = [0.0]
     for _, amount in steps:
         edges.append(edges[-1] + amount)
@@ -65,8 +69,8 @@ def waterfall(steps: Sequence[tuple[str, float]], unit: str) -> Html:
         y = 6 + row * k
         marks += [
             _text(LEFT - 10, y + 15, name, "end" if k < len(steps) else "end strong"),
-            _rect(left, y, right - left, 22, kind, f"{name}: {signed(amount)} {unit}"),
-            _text(right + 6, y + 15, signed(amount), "figure"),
+            _rect(left, y, right - left, 22, kind, f"{name}: {amount_of(amount)} {unit}"),
+            _text(right + 6, y + 15, amount_of(amount), "figure"),
         ]
     return _svg(row * (len(steps) + 1) + 8, f"parts of the P&L in {unit}", *marks)
 
@@ -146,7 +150,7 @@ def grid(
     left, top = 96, 40
     wide, tall = (WIDTH - left - 4) / columns, 30
     largest = float(np.abs(values).max()) or 1.0
-    best = np.unravel_index(int(np.argmax(values)), values.shape)
+    best = divmod(int(np.argmax(values)), columns)
     marks = [_text(left + (WIDTH - left) / 2, 14, names[1], "middle strong"), _text(4, 32, names[0], "strong")]
     marks += [_text(left + (c + 0.5) * wide, 32, axes[1][c], "middle") for c in range(columns)]
     for r in range(rows):
