@@ -148,10 +148,8 @@ class Band:
             return f"There is no profit to begin with: {base:,.6g} {currency} as configured."
         if worst <= 0.0:
             return f"Nothing of the profit of {base:,.6g} {currency} is left under the harshest assumptions."
-        return (
-            f"{worst / base:.0%} of the profit of {base:,.6g} {currency} is left under the harshest assumptions: "
-            f"{worst:,.6g} {currency}."
-        )
+        part = f"{100 * worst / base:.0f} % of the profit of {base:,.6g} {currency}"
+        return f"{part} is left under the harshest assumptions: {worst:,.6g} {currency}."
 
     def to_html(self, path: str | PathLike[str], *, currency: str | None = None) -> None:
         """One HTML file about the band in `currency` (the only one, when there is one).

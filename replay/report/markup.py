@@ -44,9 +44,23 @@ def signed(value: float | None, digits: int = 6) -> str:
     return f"+{text}" if value is not None and value > 0 else text
 
 
+def decimals(values: Iterable[float | None], digits: int = 5) -> int:
+    """How many decimals give the largest of the values `digits` significant figures (none below the point: 0)."""
+    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
+    return min(10, max(0, digits - 1 - math.floor(math.log10(largest)))) if largest else 0
+
+
+def fixed(value: float | None, places: int, sign: bool = False) -> str:
+    """With so many decimals, for figures that stand under each other."""
+    if value is None:
+        return NONE
+    text = f"{value:{'+' if sign else ''},.{places}f}"
+    return (text if any(c in text for c in "123456789") else text.lstrip("+-")).replace("-", "−")
+
+
 def share(value: float | None, digits: int = 2) -> str:
     """A fraction in percent."""
-    return NONE if value is None else f"{100 * value:,.{digits}f} %".replace("-", "−")
+    return NONE if value is None else f"{fixed(100 * value, digits)} %"
 
 
 def span(us: float | None) -> str:

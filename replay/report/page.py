@@ -26,7 +26,7 @@ HINT = (
     "cursor, with Shift the view, 0 shows all. Touch: drag and pinch."
 )
 HEAT_HINT = (
-    "As the strategy saw it, by local time. Darker: larger sizes. Black lines: best bid and ask. Bars: own quotes, "
+    "As the strategy saw it, by local time. Stronger: larger sizes. Thin lines: best bid and ask. Bars: own quotes, "
     "blue to buy, orange to sell. Triangles: own fills, hollow where they took. Shaded: the book was not known."
 )
 
@@ -113,7 +113,7 @@ def heat_maps(heat: list[dict[str, Any]], otherwise: str) -> Html:
 
 
 def provenance(pairs: dict[str, Any]) -> Html:
-    """A nested dict of settings as HTML; long texts stay readable."""
+    """Settings as HTML; what is the same for all instruments is said once."""
     return facts((name, _plain(value)) for name, value in pairs.items())
 
 
@@ -121,5 +121,6 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return "not set" if value is None else value
     if len(set(map(str, value.values()))) == 1 and len(value) > 1:
-        return f"{next(iter(value.values()))} (all {len(value)} instruments)"
+        value = next(iter(value.values()))
+        return "not set" if value in (None, "None") else value
     return Html("<br>".join(f"{escape(str(k))}: {escape(str(v))}" for k, v in value.items())) if value else "none"

@@ -9,7 +9,6 @@
     "sell-maker": ["▼", -1, true], "sell-taker": ["▽", -1, false],
   };
   const ROOM = { right: 10, top: 8, bottom: 22 };
-  const leftOf = (width) => (width < 500 ? 54 : 72);
 
   // ------------------------------------------------------------------------------------------------- data and numbers
 
@@ -126,27 +125,36 @@
     g.stroke();
   }
 
-  // Rules and labels of both axes; returns the mapping from data to pixels.
-  function axes(g, width, height, x, y, colours, timeLabel) {
-    const left = leftOf(width), right = width - ROOM.right, top = ROOM.top, bottom = height - ROOM.bottom;
+  // The labelled values of a scale from y.from to y.to: [value, text] each.
+  function labels(y, pixels) {
+    const step = niceStep(y.to - y.from, Math.max(4, pixels / 44)), digits = decimals(step), out = [];
+    for (let k = Math.ceil(y.from / step); k * step <= y.to; k++) out.push([k * step, figure(k * step, digits)]);
+    return out;
+  }
+
+  // Pixels that the widest label needs.
+  const widest = (g, marks) => Math.max(40, ...marks.map(([, text]) => g.measureText(text).width + 12));
+
+  // Rules and labels of both axes, the chart beginning at `left`; returns the mapping from data to pixels.
+  function axes(g, size, left, x, y, marks) {
+    const right = size.width - ROOM.right, top = ROOM.top, bottom = size.height - ROOM.bottom;
     const X = (t) => left + (t - x.from) / (x.to - x.from) * (right - left);
     const Y = (v) => bottom - (v - y.from) / (y.to - y.from) * (bottom - top);
     g.textBaseline = "middle";
     g.textAlign = "right";
-    const step = niceStep(y.to - y.from, Math.max(3, (bottom - top) / 44)), digits = decimals(step);
-    for (let k = Math.ceil(y.from / step); k * step <= y.to; k++) {
-      rule(g, left, Y(k * step), right, Y(k * step), k === 0 && y.zero ? colours["strong-rule"] : colours.rule);
+    for (const [value, text] of marks) {
+      rule(g, left, Y(value), right, Y(value), value === 0 ? colours["strong-rule"] : colours.rule);
       g.fillStyle = colours.soft;
-      g.fillText(figure(k * step, digits), left - 7, Y(k * step));
+      g.fillText(text, left - 7, Y(value));
     }
     g.textBaseline = "top";
     g.textAlign = "center";
     const pace = timeStep(x.to - x.from, Math.max(2, (right - left) / 92));
     for (let k = Math.ceil((x.from + x.start) / pace); k * pace - x.start <= x.to; k++) {
-      const at = X(k * pace - x.start), label = timeLabel(k * pace, pace), half = g.measureText(label).width / 2;
+      const at = X(k * pace - x.start), label = clock(k * pace, pace), half = g.measureText(label).width / 2;
       rule(g, at, bottom, at, bottom + 4, colours["strong-rule"]);
       g.fillStyle = colours.soft;
-      if (at + half <= width && at - half >= 0) g.fillText(label, at, bottom + 7);
+      if (at + half <= size.width && at - half >= 0) g.fillText(label, at, bottom + 7);
     }
     return { X, Y, left, right, top, bottom };
   }
@@ -193,7 +201,8 @@
     planned = true;
     requestAnimationFrame(() => {
       planned = false;
-      for (const chart of charts) chart.draw();
+      const left = Math.max(0, ...charts.map((chart) => chart.prepare()));  // the same for all, so that times align
+      for (const chart of charts) chart.draw(left);
       const when = document.getElementById("when");
       if (when) when.textContent = fullTime(DATA.first + (view.cursor === null ? view.from : view.cursor))
         + (view.cursor === null ? " …" : "");
@@ -210,7 +219,7 @@
       this.series = data.series.map((each) => ({
         ...each, t: numbers(each.t, Float64Array), v: numbers(each.v, Float64Array), mark: MARKS[each.style],
       }));
-      this.finest = this.series.reduce((finest, each) => Math.max(finest, closest(each)), 0);
+      this.places = data.places ?? this.series.reduce((most, each) => Math.max(most, places(each)), 0);
       this.legend();
       listen(this);
     }
@@ -226,7 +235,8 @@
           swatch.style.fontStyle = "normal";
           swatch.style.color = `var(--c${each.colour})`;
         } else {
-          swatch.className = `swatch c${each.colour}`;
+          const band = each.style === "low" || each.style === "high";
+          swatch.className = `swatch c${each.colour}${band ? " band" : ""}`;
         }
         each.readout = document.createElement("b");
         const thinned = each.of ? ` (${each.t.length.toLocaleString("en-US")} of ${each.of.toLocaleString("en-US")} points)` : "";
@@ -253,16 +263,22 @@
         if (each.style === "area") high = Math.max(high, 0);
       }
       if (low > high) [low, high] = [0, 1];
-      const zero = low <= 0 && high >= 0;
       const pad = (high - low) * 0.07 || Math.abs(high) * 0.01 || 1;
       const flat = this.series.some((each) => each.style === "area");
-      return { from: low - pad, to: flat ? high + pad * 0.2 : high + pad, zero };
+      return { from: low - pad, to: flat ? high + pad * 0.2 : high + pad };
     }
 
-    draw() {
-      const { g, width, height } = prepared(this.canvas);
-      const x = { from: view.from, to: view.to, start: DATA.first };
-      this.frame = axes(g, width, height, x, this.range(), colours, (us, step) => clock(us, step));
+    // Clear the canvas and choose the scale; returns the pixels that its labels need.
+    prepare() {
+      this.size = prepared(this.canvas);
+      this.y = this.range();
+      this.marksY = labels(this.y, this.size.height - ROOM.top - ROOM.bottom);
+      return widest(this.size.g, this.marksY);
+    }
+
+    draw(margin) {
+      const g = this.size.g, x = { from: view.from, to: view.to, start: DATA.first };
+      this.frame = axes(g, this.size, margin, x, this.y, this.marksY);
       const { X, left, right, top, bottom } = this.frame;
       g.save();
       g.beginPath();
@@ -310,8 +326,10 @@
       if (low !== high) { g.lineTo(x, low); g.lineTo(x, high); g.lineTo(x, y); }
       g.lineJoin = "round";
       g.lineWidth = each.style === "faint" ? 1 : 1.5;
-      g.strokeStyle = each.style === "faint" ? colours.rule : colours.series[each.colour];
+      g.strokeStyle = each.style === "faint" ? colours["strong-rule"] : colours.series[each.colour];
+      g.globalAlpha = each.style === "faint" ? 0.4 : 1;
       g.stroke();
+      g.globalAlpha = 1;
       if (each.style !== "area") return;
       g.lineTo(Math.min(x, right), Y(0));
       g.lineTo(Math.max(begin, left), Y(0));
@@ -376,7 +394,7 @@
         if (!each.readout) continue;
         const i = at === null ? each.t.length - 1 : below(each.t, at + 0.5) - 1;
         const far = each.mark && (at === null || i < 0 || X(at) - X(each.t[i]) > 12);
-        each.readout.textContent = i < 0 || far ? "" : figure(each.v[i], this.finest);
+        each.readout.textContent = i < 0 || far ? "" : figure(each.v[i], this.places);
         if (at === null || each.mark || i < 0) continue;
         g.fillStyle = colours.series[each.colour];
         g.beginPath();
@@ -393,7 +411,7 @@
   }
 
   // Decimals that tell the values of a series apart.
-  function closest(each) {
+  function places(each) {
     let low = Infinity, high = -Infinity;
     for (const value of each.v) { if (value < low) low = value; if (value > high) high = value; }
     const whole = each.v.every(Number.isInteger);
@@ -504,10 +522,11 @@
     }
 
     draw() {
-      const d = this.data, { g, width, height } = prepared(this.canvas);
+      const d = this.data, size = prepared(this.canvas), g = size.g;
       const price = (ticks) => ticks * d.tick;
-      const y = { from: price(d.low - 0.5), to: price(d.low + d.rows * d.each - 0.5), zero: false };
-      this.frame = axes(g, width, height, { from: 0, to: d.span, start: d.first }, y, colours, (us, step) => clock(us, step));
+      const y = { from: price(d.low - 0.5), to: price(d.low + d.rows * d.each - 0.5) };
+      const marks = labels(y, size.height - ROOM.top - ROOM.bottom);
+      this.frame = axes(g, size, widest(g, marks), { from: 0, to: d.span, start: d.first }, y, marks);
       const { X, Y, left, right, top, bottom } = this.frame;
       g.fillStyle = colours.blind;
       g.fillRect(left, top, right - left, bottom - top);

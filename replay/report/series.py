@@ -62,6 +62,8 @@ class Chart:
     """Shape (n, 2): stretches (µs) that are shaded because the book was not known."""
     note: str = ""
     tall: bool = False
+    places: int | None = None
+    """Decimals of the values at the cursor; chosen by their range when None."""
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class Charts:
                 {
                     "title": chart.title,
                     "unit": chart.unit,
+                    "places": chart.places,
                     "spans": packed((merged(chart.spans, MOST_SPANS) - self.first_us).ravel()),
                     "series": [series.as_dict(self.first_us, buckets) for series in chart.series],
                 }

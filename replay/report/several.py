@@ -8,9 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from replay.curve import MIN_ANNUALISED_US
 from replay.errors import ConfigError
 from replay.metrics import Metrics
-from replay.report.markup import Html, facts, moment, number, paragraph, section, share, signed, span, table, tiles
+from replay.report.markup import (
+    Html,
+    decimals,
+    facts,
+    fixed,
+    moment,
+    number,
+    paragraph,
+    section,
+    share,
+    signed,
+    span,
+    table,
+    tiles,
+)  # fmt: skip
 from replay.report.page import Page, provenance, time_charts
 from replay.report.series import Chart, Charts, Series, blind_spans
 from replay.report.svg import figure, grid
@@ -37,7 +52,7 @@ def comparison_page(results: Mapping[str, Result], currency: str | None = None) 
     differing = _differing(list(results.values()))
     columns = {name: [result.parameters.get(name) for result in results.values()] for name in differing}
     names = list(results)
-    return _page(f"{len(names)} results", names, list(results.values()), chosen, columns, [])
+    return _page(f"{len(names)} results", names, list(results.values()), chosen, columns, names, [])
 
 
 def sweep_page(sweep: Sweep, currency: str | None = None) -> Page:
@@ -49,7 +64,9 @@ def sweep_page(sweep: Sweep, currency: str | None = None) -> Page:
     wide = [name for name, values in sweep.axes.items() if len(values) > 1]
     names = [", ".join(f"{name} {columns[name][k]}" for name in wide) or "the only one" for k in range(len(results))]
     net = np.array([result.net.get(chosen, 0.0) for result in results])
-    return _page(f"Sweep of {results[0].strategy}", names, results, chosen, columns, _map(sweep, wide, net, chosen))
+    numbers = [(f"{k + 1}", k) for k in range(len(results))]
+    pictures = _map(sweep, wide, net, chosen)
+    return _page(f"Sweep of {results[0].strategy}", names, results, chosen, columns, numbers, pictures)
 
 
 def common_currency(results: Sequence[Result], currency: str | None) -> str:
@@ -72,16 +89,15 @@ def _differing(results: list[Result]) -> list[str]:
 
 def _page(
     title: str, names: list[str], results: list[Result], currency: str, columns: dict[str, list[Any]],
-    pictures: list[Html],
+    rows_named: list[Any], pictures: list[Html],
 ) -> Page:  # fmt: skip
     """The table, the overlay and what they have in common."""
     metrics = [result.metrics(currency) for result in results]
     order = sorted(range(len(results)), key=lambda k: -metrics[k].net)
     best = metrics[order[0]]
-    head = ["result", *columns, *COLUMNS]
-    rows = [
-        [names[k], *(_cell(values[k]) for values in columns.values()), *_figures(metrics[k])] for k in order
-    ]  # fmt: skip
+    defined, figures = _figures(metrics)
+    head = ["result", *columns, *defined]
+    rows = [[rows_named[k], *(_cell(values[k]) for values in columns.values()), *figures[k]] for k in order]
     charts = overlay([names[k] for k in order], [results[k] for k in order], currency)
     lead = tiles([
         ("results", f"{len(results):,}", ", ".join(dict.fromkeys(result.strategy for result in results))),
@@ -92,10 +108,10 @@ def _page(
     first, last = min(r.first_us for r in results), max(r.last_us for r in results)
     body = [
         section("At a glance", lead),
-        section("All results", paragraph(f"Money in {currency}. Click a heading to sort.", "hint"),
-                table(head, rows, sortable=True), anchor="results"),
         section("By parameters", *pictures, anchor="map"),
         time_charts(charts),
+        section("All results", paragraph(f"Money in {currency}. Click a heading to sort.", "hint"),
+                table(head, rows, sortable=True), anchor="results"),
         section("Settings", provenance(results[order[0]].settings), provenance(results[order[0]].versions)),
     ]  # fmt: skip
     return Page(title, f"{moment(first)} to {moment(last)}, {span(last - first)}", body, charts)
@@ -105,17 +121,33 @@ def _cell(value: Any) -> Any:
     return (number(value), value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
-def _figures(of: Metrics) -> list[Any]:
-    """The cells of `COLUMNS`: text and what to sort by."""
-    fall = of.drawdown.money if of.drawdown is not None else 0.0
-    money = [signed(of.net), share(of.total_return, 3), number(-fall), number(of.sharpe, 3)]
-    keys: list[Any] = [of.net, of.total_return, -fall, of.sharpe]
-    cells = [*zip(money, keys), (f"{of.fills:,}", of.fills), (share(of.maker_share, 0), of.maker_share),
-             (number(of.turnover), of.turnover)]  # fmt: skip
-    split = (of.split.spread, of.split.inventory, -of.split.fees, -of.split.funding)
-    cells += [(signed(float(amount), 5), float(amount)) for amount in split]
-    cells += [(share(of.trades.win_rate, 0), of.trades.win_rate), (span(of.blind_us), of.blind_us)]
-    return [(text, "" if key is None else key) for text, key in cells]
+def _figures(all_of: Sequence[Metrics]) -> tuple[list[str], list[list[Any]]]:
+    """Those of `COLUMNS` that have a value, and the cells of each row: what to show and what to sort by."""
+    year = [of.length_us >= MIN_ANNUALISED_US for of in all_of]  # a yearly ratio of minutes is no figure
+    falls = [0.0 if of.drawdown is None else -of.drawdown.money for of in all_of]
+    amounts = {
+        "net": [of.net for of in all_of], "largest drawdown": falls,
+        **{name: [float(sign * getattr(of.split, name)) for of in all_of]
+           for name, sign in (("spread", 1), ("inventory", 1), ("fees", -1), ("funding", -1))},
+    }  # fmt: skip
+    places = decimals([value for values in amounts.values() for value in values])
+    keys: dict[str, Sequence[float | None]] = {
+        **amounts, "return": [of.total_return for of in all_of],
+        "Sharpe": [of.sharpe if long else None for of, long in zip(all_of, year)],
+        "fills": [of.fills for of in all_of], "maker": [of.maker_share for of in all_of],
+        "turnover": [of.turnover for of in all_of], "won": [of.trades.win_rate for of in all_of],
+        "blind": [of.blind_us for of in all_of],
+    }  # fmt: skip
+    texts = {
+        **{name: [fixed(value, places, sign=True) for value in values] for name, values in amounts.items()},
+        "return": [share(value, 3) for value in keys["return"]], "Sharpe": [number(v, 3) for v in keys["Sharpe"]],
+        "fills": [fixed(value, 0) for value in keys["fills"]], "maker": [share(value, 0) for value in keys["maker"]],
+        "turnover": [fixed(value, decimals(keys["turnover"])) for value in keys["turnover"]],
+        "won": [share(value, 0) for value in keys["won"]], "blind": [span(value) for value in keys["blind"]],
+    }  # fmt: skip
+    defined = [name for name in COLUMNS if any(key is not None for key in keys[name])]
+    rows = zip(*(zip(texts[name], keys[name]) for name in defined))
+    return defined, [[(text, "" if key is None else key) for text, key in row] for row in rows]
 
 
 def overlay(names: list[str], results: list[Result], currency: str) -> Charts:
@@ -162,18 +194,17 @@ def band_page(band: Band, currency: str | None = None) -> Page:
     curves = [result.curve(chosen) for result in results]
     ts, least, greatest = envelope(curves)
     charts = Charts(base.first_us, base.last_us)
-    own = base.curve(chosen)
+    own, worst = base.curve(chosen), band.pessimistic.curve(chosen)
     charts.charts.append(
         Chart("Equity", f"P&L in {chosen}", [
             Series("least", ts, least, "low", 0), Series("greatest", ts, greatest, "high", 0),
             Series("as configured", own.ts, own.value, "line", 0),
-            _curve_of(band.pessimistic, chosen, "harshest", 1), _curve_of(band.optimistic, chosen, "kindest", 2),
+            Series("harshest", worst.ts, worst.value, "line", 1),
         ], blind_spans(own), "shaded between the least and the greatest of all cases", tall=True)
     )  # fmt: skip
-    rows = [
-        [f"{case.queue} queue, latency × {case.latency_factor:g}", *_figures(case.result.metrics(chosen))]
-        for case in band.cases
-    ]
+    names = [f"{case.queue} queue, latency × {case.latency_factor:g}" for case in band.cases]
+    defined, figures = _figures([result.metrics(chosen) for result in results])
+    rows = [[name, *cells] for name, cells in zip(names, figures)]
     queues, factors = (list(dict.fromkeys(getattr(case, name) for case in band.cases))
                        for name in ("queue", "latency_factor"))  # fmt: skip
     net = np.array([[_net(band, queue, factor, chosen) for factor in factors] for queue in queues])
@@ -182,22 +213,17 @@ def band_page(band: Band, currency: str | None = None) -> Page:
         (f"as configured, {chosen}", signed(configured), f"{len(base.fills):,} fills"),
         ("harshest", signed(band.pessimistic.net.get(chosen, 0.0)), "nobody ahead cancels, longest latency"),
         ("kindest", signed(band.optimistic.net.get(chosen, 0.0)), "everybody ahead cancels first, shortest latency"),
-        ("least to greatest", f"{signed(low)} to {signed(high)}", f"of {len(results)} cases"),
+        ("least to greatest", f"{signed(low, 4)} … {signed(high, 4)}", f"of {len(results)} cases"),
     ])  # fmt: skip
     body = [
         section("What is left", paragraph(band.verdict(chosen), "verdict"), lead),
         time_charts(charts),
         section("By queue and latency", figure(f"Net in {chosen}", "", picture), anchor="map"),
-        section("All cases", table(["assumption", *COLUMNS], rows, sortable=True), anchor="results"),
+        section("All cases", table(["assumption", *defined], rows, sortable=True), anchor="results"),
         section("Settings", facts([("strategy", base.strategy), *base.parameters.items()]), provenance(base.settings)),
     ]
     subtitle = f"{moment(base.first_us)} to {moment(base.last_us)}, {span(base.last_us - base.first_us)}"
     return Page(f"Band of {base.strategy}", subtitle, body, charts)
-
-
-def _curve_of(result: Result, currency: str, name: str, colour: int) -> Series:
-    curve = result.curve(currency)
-    return Series(name, curve.ts, curve.value, "line", colour)
 
 
 def _net(band: Band, queue: str, factor: float, currency: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,6 +123,11 @@ def instrument_charts(result: Result, i: int, again: Reread | None, blind: np.nd
     held = Series("inventory", times, lots * float(instrument.lot), "step", 2)
     unit = f"{instrument.name}, per unit" if instrument.payoff == "option" else instrument.name
     return [
-        Chart("Price and own fills", unit, [price, *marks], blind, note, tall=True),
-        Chart("Inventory", f"{instrument.name}, units or contracts", [held], blind),
+        Chart("Price and own fills", unit, [price, *marks], blind, note, tall=True, places=_places(instrument.tick)),
+        Chart("Inventory", f"{instrument.name}, units or contracts", [held], blind, places=_places(instrument.lot)),
     ]
+
+
+def _places(step: Decimal) -> int:
+    """Decimals of the multiples of a tick or lot."""
+    return max(0, -int(step.normalize().as_tuple().exponent))

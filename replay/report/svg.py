@@ -1,7 +1,7 @@
 """Charts that stand still, as SVG in HTML: bars, lines over a few steps, distributions, a grid of two parameters.
 
 Colours are the classes of report.css, so that they follow light and dark; a `<title>` holds the figure of each mark.
-Everything is drawn 480 units wide, which is about a phone, and scales.
+Everything is drawn 400 units wide, which is about a phone, and scales.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from html import escape
 
 import numpy as np
 
-from replay.report.markup import Html, number, signed
+from replay.report.markup import Html, decimals, fixed, number, signed
 
-WIDTH = 480
-LEFT = 128
+WIDTH = 400
+LEFT = 84
 
 
 def figure(title: str, note: str, *svg: Html) -> Html:
@@ -48,17 +48,12 @@ def _rect(x: float, y: float, width: float, height: float, kind: str, title: str
 def waterfall(steps: Sequence[tuple[str, float]], unit: str) -> Html:
     """Amounts that add up, each bar beginning where the last one ended, and their sum as the last bar."""
     total = math.fsum(amount for _, amount in steps)
-    largest = max(abs(amount) for _, amount in steps)
-    digits = max(0, 4 - math.floor(math.log10(largest))) if largest else 0
-
-    def amount_of(amount: float) -> str:
-        return f"{amount:+,.{digits}f}".replace("-", "−")
-
+    places = decimals([total, *(amount for _, amount in steps)])
     edges = [0.0]
     for _, amount in steps:
         edges.append(edges[-1] + amount)
     low, high = min(edges), max(edges)
-    room = WIDTH - LEFT - 96
+    room = WIDTH - LEFT - 84
     scale = room / (high - low) if high > low else 0.0
     row = 30
     marks = [_line(LEFT - low * scale, 4, LEFT - low * scale, row * (len(steps) + 1), "axis")]
@@ -69,8 +64,8 @@ def waterfall(steps: Sequence[tuple[str, float]], unit: str) -> Html:
         y = 6 + row * k
         marks += [
             _text(LEFT - 10, y + 15, name, "end" if k < len(steps) else "end strong"),
-            _rect(left, y, right - left, 22, kind, f"{name}: {amount_of(amount)} {unit}"),
-            _text(right + 6, y + 15, amount_of(amount), "figure"),
+            _rect(left, y, right - left, 22, kind, f"{name}: {fixed(amount, places, sign=True)} {unit}"),
+            _text(right + 6, y + 15, fixed(amount, places, sign=True), "figure"),
         ]
     return _svg(row * (len(steps) + 1) + 8, f"parts of the P&L in {unit}", *marks)
 
@@ -82,7 +77,7 @@ def steps_chart(labels: Sequence[str], lines: Sequence[tuple[str, Sequence[float
         return Html("")
     ticks = nice(min([0.0, *values]), max([0.0, *values]), 5)
     low, high = ticks[0], ticks[-1]
-    left, right, top, bottom = 56, WIDTH - 12, 10, 190
+    left, right, top, bottom = 50, WIDTH - 12, 10, 180
 
     def y(value: float) -> float:
         return bottom - (value - low) / (high - low) * (bottom - top)
@@ -151,7 +146,9 @@ def grid(
     wide, tall = (WIDTH - left - 4) / columns, 30
     largest = float(np.abs(values).max()) or 1.0
     best = divmod(int(np.argmax(values)), columns)
-    marks = [_text(left + (WIDTH - left) / 2, 14, names[1], "middle strong"), _text(4, 32, names[0], "strong")]
+    down, across = (f"{names[0]} ↓" if names[0] else ""), f"{names[1]} →"
+    marks = [_text(4, 14, down, "strong"), _text(WIDTH - 4, 14, across, "end strong")]
+    places = decimals(values.ravel().tolist(), 3)
     marks += [_text(left + (c + 0.5) * wide, 32, axes[1][c], "middle") for c in range(columns)]
     for r in range(rows):
         marks.append(_text(left - 8, top + r * tall + 19, axes[0][r], "end"))
@@ -163,7 +160,9 @@ def grid(
             title = f"{names[0]} {axes[0][r]}, {names[1]} {axes[1][c]}: {signed(value)} {unit}"
             marks.append(_rect(left + c * wide + 1, top + r * tall + 1, wide - 2, tall - 2, f"cell {kind}", title))
             if wide > 40:
-                marks.append(_text(left + (c + 0.5) * wide, top + r * tall + 19, signed(value, 3), "middle on"))
+                marks.append(
+                    _text(left + (c + 0.5) * wide, top + r * tall + 19, fixed(value, places, sign=True), "middle on")
+                )
     return _svg(top + rows * tall + 6, f"net in {unit} by {names[0]} and {names[1]}", *marks)
 
 
