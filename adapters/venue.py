@@ -176,7 +176,7 @@ class VenueReader:
             return
         lost = lost_symbols(message)
         if lost is not None:
-            found = [Parsed(scan.LOST, symbol) for symbol in lost or self.symbols]
+            found = [Parsed(scan.LOST, symbol) for symbol in lost or self.symbols if symbol in self.index]
         else:
             found = list(self.state.read(message, local_ns))
         for parsed in found:
