@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from adapters.decoders.binance_options import BinanceOptions
+from adapters.decoders.binance_options import BinanceOptionsMessages
 from adapters.venue import Terms, Venue, VenueAdapter
 
 
@@ -18,4 +18,4 @@ def terms(symbol: str) -> Terms:
 
 
 SERVERS = re.compile(r"(nbstream|vstream|eapi|fstream)\.binance\.com/.*")
-OPTIONS = VenueAdapter(Venue("binance-options", BinanceOptions, terms, SERVERS))
+OPTIONS = VenueAdapter(Venue("binance-options", BinanceOptionsMessages, terms, SERVERS))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from adapters.decoders.deribit import Deribit
+from adapters.decoders.deribit import DeribitMessages
 from adapters.venue import Terms, Venue, VenueAdapter
 
 
@@ -30,4 +30,4 @@ def terms(symbol: str) -> Terms:
     return Terms("inverse", coin)
 
 
-DERIBIT = VenueAdapter(Venue("deribit", Deribit, terms, re.compile(r"([a-z]+\.)?deribit\.com/.*")))
+DERIBIT = VenueAdapter(Venue("deribit", DeribitMessages, terms, re.compile(r"([a-z]+\.)?deribit\.com/.*")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from adapters.decoders.hyperliquid import Hyperliquid
+from adapters.decoders.hyperliquid import HyperliquidMessages
 from adapters.venue import Terms, Venue, VenueAdapter
 
 
@@ -19,5 +19,5 @@ def terms(symbol: str) -> Terms:
 
 
 HYPERLIQUID = VenueAdapter(
-    Venue("hyperliquid", Hyperliquid, terms, re.compile(r"api\.hyperliquid(-testnet)?\.xyz/.*")),
+    Venue("hyperliquid", HyperliquidMessages, terms, re.compile(r"api\.hyperliquid(-testnet)?\.xyz/.*")),
 )

@@ -274,10 +274,12 @@ class VenueDecoder:
         self.reader.take(text, message, received_ns, 0)
         if self.reader.rows:
             count = self.reader.fill()
-            for batch in self.sequencer.push(self.reader.messages, count, self.reader.levels, 4096):
-                out(batch)
-            for batch in self.sequencer.flush():
-                out(batch)
+            try:
+                for batch in self.sequencer.push(self.reader.messages, count, self.reader.levels, 4096):
+                    out(batch)
+            finally:  # what was good in a frame that is refused does not wait for the next one
+                for batch in self.sequencer.flush():
+                    out(batch)
         if lost_symbols(message) is not None:
             self.sequencer.wanted()  # whoever connects again subscribes to everything
 

@@ -18,15 +18,16 @@ from collections.abc import Callable
 from typing import Any
 
 from adapters.decoders.parsed import (
-    NOTHING,
     Json,
-    Level,
     Parsed,
     amount,
     get,
     level,
     levels,
+    mark_and_funding,
     other,
+    quote,
+    quoted,
     side_of,
     symbol_of,
     time_us,
@@ -42,7 +43,7 @@ TOP = re.compile(r"@depth\d+(@|$)")
 SIDES = {"1": BUY, "-1": SELL, "BUY": BUY, "SELL": SELL}
 
 
-class BinanceOptions(Messages):
+class BinanceOptionsMessages(Messages):
     """Messages of one recording or connection; none needs those before it."""
 
     def read(self, message: Any, received_ns: int) -> list[Parsed]:
@@ -80,25 +81,19 @@ def _trade(data: Json, symbol: str) -> list[Parsed]:
 
 
 def _touch(data: Json, symbol: str) -> list[Parsed]:
-    bids, asks = [_best(data, "b", "B")], [_best(data, "a", "A")]
-    return [Parsed(scan.TICKER, symbol, venue_us=time_us(data, "T"), last_id=whole(data, "u"), bids=bids, asks=asks)]
+    bid, ask = quoted(get(data, "b"), get(data, "B")), quoted(get(data, "a"), get(data, "A"))
+    return [quote(symbol, time_us(data, "T"), bid, ask, whole(data, "u"))]
 
 
 def _ticker(data: Json, symbol: str) -> list[Parsed]:
     if "bo" not in data:
-        return [other("24hrTicker")]
-    bids, asks = [_best(data, "bo", "bq")], [_best(data, "ao", "aq")]
-    return [Parsed(scan.TICKER, symbol, venue_us=time_us(data, "E"), bids=bids, asks=asks), *_mark(data, symbol)]
+        return [other("24hrTicker", symbol)]
+    bid, ask = quoted(get(data, "bo"), get(data, "bq")), quoted(get(data, "ao"), get(data, "aq"))
+    return [quote(symbol, time_us(data, "E"), bid, ask), *_mark(data, symbol)]
 
 
 def _mark(data: Json, symbol: str) -> list[Parsed]:
-    mark = amount(get(data, "mp"), "mark price")
-    return [Parsed(scan.MARK, symbol, venue_us=time_us(data, "E"), bids=[(*mark, 0, 0)])]
-
-
-def _best(data: Json, price: str, size: str) -> Level:
-    found = level(get(data, price), get(data, size))
-    return found if found[0] else NOTHING
+    return mark_and_funding(symbol, time_us(data, "E"), amount(get(data, "mp"), "mark price"))
 
 
 READERS: dict[str, Callable[[Json, str], list[Parsed]]] = {

@@ -18,14 +18,16 @@ import re
 from typing import Any
 
 from adapters.decoders.parsed import (
-    NOTHING,
     Json,
     Level,
     Parsed,
     get,
     json_amount,
     level,
+    mark_and_funding,
     other,
+    quote,
+    quoted,
     record,
     records,
     side_of,
@@ -47,7 +49,7 @@ FORCED = {"T": (1,), "M": (-1,), "MT": (1, -1)}
 """Sides of the forced orders, as factors of the taker's."""
 
 
-class Deribit(Messages):
+class DeribitMessages(Messages):
     """Messages of one recording or connection, in order.
 
     Of the book channels of an instrument only the first one is read: their chains are numbered apart, and a grouped
@@ -129,7 +131,7 @@ def _trade(data: Json) -> list[Parsed]:
     out = [Parsed(kind, symbol, venue_us=at_us, last_id=whole(data, "trade_seq"), side=side, bids=price)]
     forced = data.get("liquidation")
     if forced is not None:
-        if forced not in FORCED:
+        if not isinstance(forced, str) or forced not in FORCED:
             raise DataError(f"field 'liquidation' is {forced!r}, neither 'T' nor 'M' nor 'MT'")
         out += [Parsed(scan.FORCE, symbol, venue_us=at_us, side=side * factor, bids=price) for factor in FORCED[forced]]
     return out
@@ -138,17 +140,9 @@ def _trade(data: Json) -> list[Parsed]:
 def _ticker(data: Json, symbol: str) -> list[Parsed]:
     """A ticker or a quote."""
     at_us = time_us(data, "timestamp")
-    touch = [
-        Parsed(scan.TICKER, symbol, venue_us=at_us, bids=[_touch(data, "best_bid")], asks=[_touch(data, "best_ask")])
-    ]
-    mark = json_amount(data.get("mark_price") or 0, "mark price")
-    if mark[0]:
-        touch.append(Parsed(scan.MARK, symbol, venue_us=at_us, bids=[(*mark, 0, 0)]))
+    bid, ask = (quoted(data.get(f"best_{side}_price"), data.get(f"best_{side}_amount")) for side in ("bid", "ask"))
+    mark = json_amount(data["mark_price"], "mark price") if data.get("mark_price") else None
+    found = [quote(symbol, at_us, bid, ask), *mark_and_funding(symbol, at_us, mark)]
     if data.get("current_funding") is not None:
-        touch.append(other("funding rate that accrues continuously, left out", symbol))
-    return touch
-
-
-def _touch(data: Json, side: str) -> Level:
-    price, size = data.get(f"{side}_price"), get(data, f"{side}_amount")
-    return level(price, size) if price else NOTHING
+        found.append(other("funding rate that accrues continuously, left out", symbol))
+    return found

@@ -23,8 +23,10 @@ from adapters.decoders.parsed import (
     amount,
     get,
     level,
+    mark_and_funding,
     number,
     other,
+    quote,
     record,
     records,
     side_of,
@@ -42,7 +44,7 @@ SIDES = {"B": BUY, "A": SELL}
 BACKLOG = "trade from before the subscription, left out"
 
 
-class Hyperliquid(Messages):
+class HyperliquidMessages(Messages):
     """Messages of one recording or connection, in order."""
 
     def __init__(self) -> None:
@@ -61,7 +63,7 @@ class Hyperliquid(Messages):
         if channel == "bbo":
             return [_touch(record(message, "data"))]
         if channel == "activeAssetCtx":
-            return [_context(record(message, "data"), us_from_ns(received_ns))]
+            return _context(record(message, "data"), us_from_ns(received_ns))
         if channel == "subscriptionResponse":
             self._subscribed(record(message, "data"))
         return [other(f"channel {str(channel)[:40]}")]
@@ -105,18 +107,14 @@ def _book(data: Json) -> Parsed:
 
 def _touch(data: Json) -> Parsed:
     sides = get(data, "bbo")
-    if (
-        not isinstance(sides, list)
-        or len(sides) > 2
-        or not all(side is None or isinstance(side, dict) for side in sides)
-    ):
+    if not isinstance(sides, list) or len(sides) > 2 or not all(isinstance(side, (dict, type(None))) for side in sides):
         raise DataError("field 'bbo' is not a list of the best bid and the best ask")
     bid, ask = [*(_level(side) if side else NOTHING for side in sides), NOTHING, NOTHING][:2]
-    return Parsed(scan.TICKER, symbol_of(data, "coin"), venue_us=time_us(data, "time"), bids=[bid], asks=[ask])
+    return quote(symbol_of(data, "coin"), time_us(data, "time"), bid, ask)
 
 
-def _context(data: Json, received_us: int) -> Parsed:
+def _context(data: Json, received_us: int) -> list[Parsed]:
     context = record(data, "ctx")
     mark, rate = amount(get(context, "markPx"), "mark price"), number(get(context, "funding"), "funding rate")
     hour_ends_us = (received_us // US_PER_HOUR + 1) * US_PER_HOUR
-    return Parsed(scan.MARK, symbol_of(data, "coin"), extra=hour_ends_us, bids=[(*mark, *rate)])
+    return mark_and_funding(symbol_of(data, "coin"), -1, mark, rate, hour_ends_us)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.decoders.hyperliquid import BACKLOG, Hyperliquid
+from adapters.decoders.hyperliquid import BACKLOG, HyperliquidMessages
 from adapters.decoders.parsed import NOTHING, Parsed
 from adapters.hyperliquid import HYPERLIQUID, terms
 from adapters.recording import RecordingSource
@@ -65,7 +65,7 @@ SAMPLES = [
 
 def read(*messages: dict[str, Any], received_ns: int = NOON_NS) -> list[Parsed]:
     """What a fresh connection makes of messages."""
-    reader = Hyperliquid()
+    reader = HyperliquidMessages()
     return [parsed for message in messages for parsed in reader.read(message, received_ns)]
 
 
@@ -186,7 +186,7 @@ def test_figures_of_the_trades(captures: Path) -> None:
             agreed += int(row["price"]) <= touch[1]
     assert agreed == 34
 
-    everything = Hyperliquid()
+    everything = HyperliquidMessages()
     everything.begun.add("BTC")
     found = [parsed for ns, text in raw_lines(captures) for parsed in everything.read(json.loads(text), ns)]
     told = [parsed for parsed in found if parsed.kind == scan.TRADE]
