@@ -176,7 +176,7 @@ class VenueReader:
             return
         lost = lost_symbols(message)
         if lost is not None:
-            found = [Parsed(scan.LOST, symbol) for symbol in lost or self.symbols]
+            found = [Parsed(scan.LOST, symbol) for symbol in lost or self.symbols if symbol in self.index]
         else:
             found = list(self.state.read(message, local_ns))
         for parsed in found:
@@ -274,10 +274,12 @@ class VenueDecoder:
         self.reader.take(text, message, received_ns, 0)
         if self.reader.rows:
             count = self.reader.fill()
-            for batch in self.sequencer.push(self.reader.messages, count, self.reader.levels, 4096):
-                out(batch)
-            for batch in self.sequencer.flush():
-                out(batch)
+            try:
+                for batch in self.sequencer.push(self.reader.messages, count, self.reader.levels, 4096):
+                    out(batch)
+            finally:  # what was good in a frame that is refused does not wait for the next one
+                for batch in self.sequencer.flush():
+                    out(batch)
         if lost_symbols(message) is not None:
             self.sequencer.wanted()  # whoever connects again subscribes to everything
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.base import Resubscribe
@@ -154,6 +154,8 @@ def test_numbers_are_the_decimals_that_were_written() -> None:
     assert parsed.bids == [(5, 4, 1, 8), (618002, 1, 123456789012345, 0), (8477, 8, 1, 1)]
 
 
+@example(text=json.dumps(framed("trades.BTC-PERPETUAL.raw", [trade(liquidation=[])])).encode())
+@example(text=json.dumps(framed("ticker.BTC-PERPETUAL.raw", ticker(mark_price=46116860185.0))).encode())
 @given(text=broken([json.dumps(sample).encode() for sample in SAMPLES]) | st.binary(max_size=40))
 def test_whatever_comes_only_data_errors_are_raised(text: bytes) -> None:
     """Arbitrary bytes and damaged messages are refused with a DataError or read; the decoder goes on either way."""
@@ -331,6 +333,61 @@ def test_a_full_book_ends_a_gap() -> None:
     assert list(events["seq"][events["flags"] & LAST > 0]) == [5, 5, 12]
     (gap,) = decoder.quality.gaps
     assert (gap.last_good_id, gap.next_id, gap.repair) == (5, 9, "snapshot")
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "take", "take", "drop", "repeat", "resubscribe"]),
+        st.sampled_from(["bids", "asks"]),
+        st.integers(1, 6),
+        st.integers(0, 3),
+    ),
+    max_size=30,
+)
+
+
+@given(changes=CHANGES)
+def test_every_hole_is_found_and_every_valid_book_is_right(changes: list[tuple[str, str, int, int]]) -> None:
+    """Whatever is lost, repeated or subscribed anew: a gap where a change is missing, else the venue's book."""
+    decoder = DERIBIT.decoder([Instrument("deribit", PERPETUAL, "inverse", Decimal("0.5"), Decimal(1))])
+    venue: dict[str, dict[float, float]] = {"bids": {}, "asks": {}}
+    seen, mine = OracleBook(), {"valid": False, "gaps": 0}
+
+    def take(batch: np.ndarray) -> None:
+        for row in batch:
+            if row["kind"] == GAP:
+                mine.update(valid=False, gaps=mine["gaps"] + 1)
+            if row["flags"] & CLEAR:
+                seen.clear()
+                mine["valid"] = True
+            if row["kind"] == BOOK and row["side"]:
+                seen.set(int(row["side"]), int(row["price"]), int(row["qty"]))
+
+    stands, change_id, valid, gaps = -1, 100, False, 0
+    for n, (what, side, step, size) in enumerate([("resubscribe", "bids", 1, 1), *changes]):
+        price = step * 0.5 + (10 if side == "asks" else 0)
+        before, change_id = change_id, change_id + step
+        action = "delete" if size == 0 else "change" if price in venue[side] else "new"
+        venue[side][price] = float(size)
+        venue[side] = {price: size for price, size in venue[side].items() if size}
+        full = what == "resubscribe"
+        levels = {key: [["new", *level] for level in venue[key].items()] for key in venue}
+        changed: dict[str, Any] = {"bids": [], "asks": []} | {side: [[action, price, float(size)]]}
+        data = book(change_id, before, type="snapshot" if full else "change", **(levels if full else changed))
+        if what != "drop":
+            if full:
+                valid = True
+            elif valid and stands != before:
+                valid, gaps = False, gaps + 1
+            stands = change_id
+            text = json.dumps(framed("book.BTC-PERPETUAL.raw", data)).encode()
+            for _ in range(2 if what == "repeat" else 1):
+                decoder.feed(text, (1626993725000 + n) * 1_000_000, take)
+        assert mine == {"valid": valid, "gaps": gaps}
+        if valid and stands == change_id:
+            for key, code in (("bids", 1), ("asks", -1)):
+                assert {ticks * 0.5: float(lots) for ticks, lots in seen.levels(code)} == venue[key]
+    assert bool(decoder.commands()) is not valid
 
 
 def test_any_cutting_gives_the_same_events(captures: Path) -> None:
