@@ -23,8 +23,8 @@ from adapters.decoders.parsed import (
     Level,
     Number,
     Parsed,
+    event_time_us,
     get,
-    iso_time_us,
     json_amount,
     json_number,
     level,
@@ -148,8 +148,8 @@ class Bitmex(Messages):
         if row.get("fundingRate") is not None:
             rate = json_number(row["fundingRate"], "funding rate")
         if row.get("fundingTimestamp") is not None:
-            next_us = iso_time_us(row, "fundingTimestamp")
-        venue_us = iso_time_us(row, "timestamp") if "timestamp" in row else -1
+            next_us = event_time_us(row, "fundingTimestamp")
+        venue_us = event_time_us(row, "timestamp") if "timestamp" in row else -1
         self.latest[symbol] = mark, rate, next_us
         kind = scan.MARK if mark[0] else scan.FUND
         return Parsed(kind, symbol, venue_us=venue_us, extra=next_us, bids=[(*mark, *rate)])
@@ -180,13 +180,13 @@ def terms_of(row: Json) -> Instrument | None:
 
 def _latest_us(rows: list[Json]) -> int:
     """The latest time in `rows`; recordings before 2022 have none."""
-    return max((iso_time_us(row, "timestamp") for row in rows if "timestamp" in row), default=-1)
+    return max((event_time_us(row, "timestamp") for row in rows if "timestamp" in row), default=-1)
 
 
 def _quote(row: Json) -> Parsed:
     bid, ask = _touch(row, "bid"), _touch(row, "ask")
     return Parsed(
-        scan.TICKER, symbol_of(row, "symbol"), venue_us=iso_time_us(row, "timestamp"), bids=[bid], asks=[ask]
+        scan.TICKER, symbol_of(row, "symbol"), venue_us=event_time_us(row, "timestamp"), bids=[bid], asks=[ask]
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _trade(row: Json) -> Parsed:
     return Parsed(
         scan.TRADE if row.get("trdType", "Regular") == "Regular" else scan.OFF_BOOK,
         symbol,
-        venue_us=iso_time_us(row, "timestamp"),
+        venue_us=event_time_us(row, "timestamp"),
         side=side_of(row, "side", SIDES),
         bids=[level(get(row, "price"), get(row, "size"))],
     )

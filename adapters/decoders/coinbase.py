@@ -17,8 +17,8 @@ from adapters.decoders.parsed import (
     Json,
     Level,
     Parsed,
+    event_time_us,
     get,
-    iso_time_us,
     level,
     levels,
     other,
@@ -84,7 +84,7 @@ class Coinbase(Messages):
         return [book, *out]
 
     def _update(self, message: Json) -> Parsed:
-        symbol, venue_us = symbol_of(message, "product_id"), iso_time_us(message, "time")
+        symbol, venue_us = symbol_of(message, "product_id"), event_time_us(message, "time")
         out = Parsed(scan.DEPTH, symbol, venue_us=venue_us if venue_us >= 0 else self.updated_us.get(symbol, -1))
         changes = get(message, "changes")
         if not isinstance(changes, list):
@@ -99,7 +99,7 @@ class Coinbase(Messages):
     def _ticker(self, message: Json) -> Parsed:
         symbol = symbol_of(message, "product_id")
         bid, ask = _touch(message, "best_bid"), _touch(message, "best_ask")
-        venue_us = iso_time_us(message, "time")
+        venue_us = event_time_us(message, "time")
         if symbol not in self.ticked:
             self.ticked.add(symbol)
             return other("first ticker, from before the subscription", symbol)
@@ -120,7 +120,7 @@ def _match(message: Json) -> Parsed:
     return Parsed(
         scan.TRADE,
         symbol_of(message, "product_id"),
-        venue_us=iso_time_us(message, "time"),
+        venue_us=event_time_us(message, "time"),
         last_id=whole(message, "trade_id"),
         side=-side_of(message, "side", SIDES),
         bids=[level(get(message, "price"), get(message, "size"))],

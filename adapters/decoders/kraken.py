@@ -27,8 +27,8 @@ from adapters.decoders.parsed import (
     Json,
     Level,
     Parsed,
+    event_time_us,
     get,
-    iso_time_us,
     level,
     number,
     other,
@@ -204,7 +204,7 @@ class Kraken(Messages):
             return [
                 self._ticker(
                     symbol_of(row, "symbol"),
-                    iso_time_us(row, "timestamp") if "timestamp" in row else -1,
+                    event_time_us(row, "timestamp") if "timestamp" in row else -1,
                     level(get(row, "bid"), get(row, "bid_qty")),
                     level(get(row, "ask"), get(row, "ask_qty")),
                 )
@@ -220,7 +220,7 @@ class Kraken(Messages):
             for side in ("bids", "asks")
         ]
         checksum = whole(row, "checksum") if decimals and "checksum" in row else None
-        venue_us = iso_time_us(row, "timestamp") if "timestamp" in row else -1
+        venue_us = event_time_us(row, "timestamp") if "timestamp" in row else -1
         longest = max(map(len, sides))
         depth = self.depths.get(symbol, longest if longest in DEPTHS else DEPTHS[-1])
         return self._book(symbol, venue_us, sides, checksum, depth if full else None)
@@ -289,7 +289,7 @@ def _trade(row: Json) -> Parsed:
     return Parsed(
         scan.TRADE,
         symbol_of(row, "symbol"),
-        venue_us=iso_time_us(row, "timestamp"),
+        venue_us=event_time_us(row, "timestamp"),
         last_id=whole(row, "trade_id"),
         side=side_of(row, "side", SIDES),
         bids=[level(get(row, "price"), get(row, "qty"))],

@@ -136,11 +136,9 @@ def whole(data: Json, key: str) -> int:
 
 def whole_or_text(data: Json, key: str) -> int:
     """A whole number in [0, 2^62), as a number or as text."""
-    value = get(data, key)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        value = int(value)
-    if type(value) is not int or not 0 <= value < MAX_ID:
-        raise DataError(f"field {key!r} is {value!r}, not a whole number below 2^62")
+    value = trade_id(get(data, key))
+    if value < 0:
+        raise DataError(f"field {key!r} is {data[key]!r}, not a whole number below 2^62")
     return value
 
 
@@ -154,15 +152,20 @@ def in_us(value: int) -> int:
     return value if value >= lexer.US_FLOOR else value * 1000
 
 
-def iso_time_us(data: Json, key: str) -> int:
-    """A time such as `2021-04-17T16:43:37.075687Z` as µs, −1 when it is before 2001: the venue says it has none."""
+def text_time_us(data: Json, key: str) -> int:
+    """A time as ISO text, as µs."""
     value = get(data, key)
     try:
-        found = us_from_time(value) if isinstance(value, str) else MAX_ID
+        return us_from_time(value if isinstance(value, str) else "")
     except ValueError:
-        found = MAX_ID
+        raise DataError(f"field {key!r} is {value!r}, not a date and time with a zone") from None
+
+
+def event_time_us(data: Json, key: str) -> int:
+    """A time as ISO text, as µs, −1 when it is before 2001, with which a venue says that it has none."""
+    found = text_time_us(data, key)
     if found >= LATEST_US:
-        raise DataError(f"field {key!r} is {value!r}, not a date and time with its zone")
+        raise DataError(f"field {key!r} is {data[key]!r}, later than 2286")
     return found if found >= EARLIEST_US else -1
 
 
@@ -172,6 +175,13 @@ def seconds_us(value: object) -> int:
         raise DataError(f"time {value!r} is not in decimal seconds")
     seconds, _, fraction = value.partition(".")
     return int(seconds) * US_PER_S + int(fraction[:6].ljust(6, "0"))
+
+
+def trade_id(value: object) -> int:
+    """A trade's id, −1 when it is no whole number in [0, 2^62)."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    return value if type(value) is int and 0 <= value < MAX_ID else -1
 
 
 def number(value: object, what: str) -> Number:
@@ -268,3 +278,26 @@ def side_of(data: Json, key: str, sides: dict[str, int]) -> int:
 def other(name: str, symbol: str = "") -> Parsed:
     """A message that has no event, counted under `name`."""
     return Parsed(scan.OTHER, symbol, name=name)
+
+
+def quoted(price: object, size: object) -> Level:
+    """One side of a quote; nothing, empty text and zero mean that there is none."""
+    found = level(price or 0, size or 0)
+    return found if found[0] and found[2] else NOTHING
+
+
+def quote(symbol: str, venue_us: int, bid: Level, ask: Level, last_id: int = -1) -> Parsed:
+    """The venue's own touch."""
+    return Parsed(scan.TICKER, symbol, venue_us=venue_us, last_id=last_id, bids=[bid], asks=[ask])
+
+
+def mark_and_funding(
+    symbol: str, venue_us: int, mark: Number | None, rate: Number | None = None, due_us: int = 0
+) -> list[Parsed]:
+    """What is known of mark price and of the rate that is settled at `due_us` (0: nobody says when, so left out)."""
+    funded = rate is not None and due_us > 0
+    if mark is None and not funded:
+        return []
+    kind = scan.FUND if mark is None else scan.MARK
+    row = (*(mark or (0, 0)), *(rate if rate and funded else (0, 0)))
+    return [Parsed(kind, symbol, venue_us=venue_us, extra=due_us if funded else 0, bids=[row])]
