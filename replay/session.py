@@ -80,6 +80,7 @@ def _until(source: Source, rows: int, end_us: int) -> Iterator[np.ndarray]:
     for batch in source.batches(rows):
         if len(batch) and batch["ts"][-1] > end_us:
             yield batch[: np.searchsorted(batch["ts"], end_us, "right")]
+            yield batch[:0]  # whoever keeps time has come to the end
             return
         yield batch
         if not len(batch) and reached_by(source) > end_us:

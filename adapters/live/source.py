@@ -112,6 +112,7 @@ class LiveSource:
                 batch, reached_ns = taken
                 if len(batch):
                     self.late += self.order.apply(batch)
+                    self.reached_us = int(batch["ts"][-1])
                     begun = True
                 else:
                     self.reached_us = us_from_ns(reached_ns + self.timing.offset_ns)

@@ -41,7 +41,7 @@ class Exchange:
         self.ids = 100
         self.drop_depth: dict[str, int] = dict.fromkeys(symbols, 0)
         self.rest_refusals = self.connect_refusals = 0
-        self.quiet = False
+        self.quiet = self.frozen = self.still = False
         self.subscribed: list[str] = []
         self.sockets: dict[web.WebSocketResponse, set[str]] = {}
         self.connects = self.snapshots = 0
@@ -147,6 +147,9 @@ class Exchange:
     async def _move(self) -> None:
         while True:
             await asyncio.sleep(self.step_s)
+            self.still = self.frozen
+            if self.still:
+                continue
             for symbol, listing in self.listings.items():
                 await self._step(symbol, listing)
 

@@ -89,7 +89,7 @@ def test_conflated_rows_lead_to_the_same_books_and_keep_everything_else(drawn) -
     ended = (fewer["flags"] & LAST) != 0
     assert ended[-1]
     for i in range(3):
-        for kind, name in ((BOOK, "book messages conflated"), (QUOTE, "quotes conflated")):
+        for kind in (BOOK, QUOTE):
             mine = (fewer["kind"] == kind) & (fewer["instrument"] == i)
             assert np.count_nonzero(ended & mine) <= 1
         quotes = [part[(part["kind"] == QUOTE) & (part["instrument"] == i)][-2:] for part in (rows, fewer)]
