@@ -240,6 +240,9 @@ def amount(value: object, what: str) -> Number:
 
 def json_amount(value: object, what: str) -> Number:
     """A number that is not negative; JSON numbers are welcome."""
+    found = _exact(value) if type(value) is str else None  # nearly always: as short as can be
+    if found is not None and found[0] >= 0:
+        return found
     return _not_negative(json_number(value, what), value, what)
 
 

@@ -127,6 +127,7 @@ def test_only_the_first_channel_of_a_symbol_is_its_book() -> None:
     other = message("books5", {"bids": [], "asks": [], "ts": str(START_MS)})
     first, second = read(book("snapshot", 10), other)
     assert (first.kind, second.kind, second.name) == (scan.RESET, scan.OTHER, "books5 beside books")
+    assert [parsed.kind for parsed in read(other, book("snapshot", 10), book="books")] == [scan.OTHER, scan.RESET]
 
 
 def test_what_happened_before_the_subscription_is_left_out() -> None:
