@@ -20,4 +20,5 @@ import re
 from adapters.decoders.deribit import DeribitMessages, terms
 from adapters.venue import Venue, VenueAdapter
 
-DERIBIT = VenueAdapter(Venue("deribit", DeribitMessages, terms, re.compile(r"([a-z]+\.)?deribit\.com/.*")))
+SERVERS = re.compile(r"([a-z]+\.)?deribit\.com/.*")
+DERIBIT = VenueAdapter(Venue("deribit", DeribitMessages, terms, SERVERS, settings=frozenset(("book",))))

@@ -54,9 +54,13 @@ FORCED = {"T": (1,), "M": (-1,), "MT": (1, -1)}
 class DeribitMessages(Messages):
     """Messages of one recording or connection, in order.
 
-    Of the book channels of an instrument only one is read: their chains are numbered apart, and a grouped book is
-    another book.
+    Of several book channels of an instrument only one is read, because their chains are numbered apart and a grouped
+    book is another book: the one that ends in `book` ("raw", "none.20.100ms"), else the first that comes.
     """
+
+    def __init__(self, book: str = "") -> None:
+        super().__init__()
+        self.chosen = book
 
     def read(self, message: Any, received_ns: int) -> list[Parsed]:
         """What a message says; DataError (without a place) when it is broken."""
@@ -81,8 +85,9 @@ class DeribitMessages(Messages):
         if not symbol:
             return [other(COMBINATION)]
         if kind == "book":
-            if not self.only("book", symbol, channel):
-                return [other(f"book channel beside {self.streams['book', symbol]}", symbol)]
+            stream = channel.split(".", 2)[-1]
+            if not self.only("book", symbol, stream, self.chosen):
+                return [other(f"book {stream[:20]} beside {self.streams['book', symbol]}", symbol)]
             return [_book(data, symbol)]
         return _ticker(data, symbol)
 

@@ -101,10 +101,14 @@ def test_full_books_and_changes(data: dict[str, Any], full: bool) -> None:
     assert (parsed.bids, parsed.asks) == ([(1005, 1, 20, 0)], [(101, 0, 0, 0)])
 
 
-def test_only_the_first_book_channel_of_an_instrument_is_read() -> None:
+def test_only_one_book_channel_of_an_instrument_is_read() -> None:
     raw, grouped = framed("book.BTC-PERPETUAL.raw", book(5)), framed("book.BTC-PERPETUAL.5.10.100ms", book(6))
     other = framed("book.ETH-PERPETUAL.5.10.100ms", book(6, instrument_name="ETH-PERPETUAL"))
     assert [parsed.kind for parsed in read(raw, grouped, other)] == [scan.RESET, scan.OTHER, scan.RESET]
+    chosen = DeribitMessages(book="5.10.100ms")
+    kinds = [parsed.kind for message in (raw, grouped, other) for parsed in chosen.read(message, 0)]
+    assert kinds == [scan.OTHER, scan.RESET, scan.RESET]
+    assert chosen.read(raw, 0)[0].name == "book raw beside 5.10.100ms"
 
 
 @pytest.mark.parametrize(
