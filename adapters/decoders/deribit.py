@@ -129,7 +129,7 @@ def _trade(data: Json) -> list[Parsed]:
     out = [Parsed(kind, symbol, venue_us=at_us, last_id=whole(data, "trade_seq"), side=side, bids=price)]
     forced = data.get("liquidation")
     if forced is not None:
-        if forced not in FORCED:
+        if not isinstance(forced, str) or forced not in FORCED:
             raise DataError(f"field 'liquidation' is {forced!r}, neither 'T' nor 'M' nor 'MT'")
         out += [Parsed(scan.FORCE, symbol, venue_us=at_us, side=side * factor, bids=price) for factor in FORCED[forced]]
     return out
