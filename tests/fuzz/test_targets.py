@@ -11,9 +11,9 @@ from tests.fuzz.targets import TARGETS
 CAPTURES = Path(__file__).parents[2].parent / "shared" / "captures"
 FOUND = [
     ("bitmex", b'{"table":[["1","2"]],"action":"update","data":[]}'),
-    ("bitmex", b'{"table":"instrument","action":"partial","data":[{"symbol":"X","tickSize":1,"lotSize":1,"multiplier":1,'
-               b'"isInverse":false,"settlCurrency":[],"markPrice":1}]}'),
-    ("coinbase", b'{"type":"l2update","product_id":"BTC-EUR","time":"2021-04-17T16:43:37Z","changes":[[[],"7.1","0"]]}'),
+    ("bitmex", b'{"table":"instrument","action":"partial","data":[{"symbol":"X","tickSize":1,"lotSize":1,'
+               b'"multiplier":1,"isInverse":false,"settlCurrency":[],"markPrice":1}]}'),
+    ("coinbase", b'{"type":"l2update","product_id":"BTC-EUR","time":"2021-04-17T16:43:37Z","changes":[[[],"7","0"]]}'),
     ("deribit", b'{"method":"subscription","params":{"channel":"trades.X.raw","data":[{"trade_seq":7,"price":4469.5,'
                 b'"timestamp":1584058044032,"direction":"sell","instrument_name":"BTC-PERPETUAL","amount":1,'
                 b'"liquidation":{}}]}}'),
