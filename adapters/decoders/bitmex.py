@@ -82,6 +82,8 @@ class Bitmex(Messages):
             for row in records(message, "data"):
                 self._state(row)
             return []
+        if not isinstance(table, str):
+            raise DataError(f"field 'table' is {table!r}, not a name")
         if action not in ACTIONS:
             raise DataError(f"field 'action' is {action!r}, not one of {', '.join(ACTIONS)}")
         if table in BOOK_TABLES:
@@ -90,7 +92,7 @@ class Bitmex(Messages):
             return [self._instrument(row) for row in records(message, "data")]
         if table in READERS and action == "insert":
             return [READERS[table](row) for row in records(message, "data")]
-        return [other(f"{str(table)[:40]} {action}")]
+        return [other(f"{table[:40]} {action}")]
 
     def _book(self, message: Json, action: str) -> list[Parsed]:
         rows: dict[str, list[Json]] = {}
@@ -169,7 +171,7 @@ def terms_of(row: Json) -> Instrument | None:
     one over its price.  So quanto contracts, which pay BTC for the price of another coin, are linear, too.
     """
     symbol, money = symbol_of(row, "symbol"), row["settlCurrency"]
-    if money not in MONEY:
+    if not isinstance(money, str) or money not in MONEY:
         return None
     settle, digits = MONEY[money]
     mantissa, places = json_number(row["multiplier"], "multiplier")

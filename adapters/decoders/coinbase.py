@@ -90,7 +90,7 @@ class Coinbase(Messages):
         if not isinstance(changes, list):
             raise DataError("field 'changes' is not a list of price levels")
         for change in changes:
-            if not isinstance(change, list) or len(change) != 3 or change[0] not in SIDES:
+            if not isinstance(change, list) or len(change) != 3 or change[0] not in ("buy", "sell"):
                 raise DataError(f"field 'changes' holds {change!r}, not a side, a price and a size")
             (out.bids if change[0] == "buy" else out.asks).append(level(change[1], change[2]))
         self.updated_us[symbol] = out.venue_us
