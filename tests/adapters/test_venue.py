@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.base import Resubscribe
+from adapters.base import Filled, FillGap, Resubscribe
 from adapters.decoders.parsed import Parsed, levels, other, record, symbol_of, whole
 from adapters.venue import Messages, Terms, Venue, VenueAdapter
 from replay.errors import ConfigError, DataError
@@ -212,6 +212,27 @@ def test_errors_name_the_place(write: Callable[..., Path]) -> None:
     packed = write(*lines(STREAM), name="packed")
     packed.write_bytes(gzip.compress(packed.read_bytes()))
     assert len(events_of(TOY.open([packed]))) > 5
+
+
+def test_a_filler_brings_what_is_missing(write: Callable[..., Path]) -> None:
+    """A hole is filled up to the predecessor of the message behind it; a loss without such a message stays open."""
+    asked: list[FillGap] = []
+
+    def filler(gap: FillGap) -> Filled:
+        asked.append(gap)
+        return Filled(gap.last_id, (((100, 1), (9, 0)),), ())
+
+    lost = {"replay": "disconnected", "symbols": ["A", "B"]}
+    stream = [toy("book", 4), toy("delta", 9, prev=8), toy("delta", 10, prev=9), lost, toy("delta", 11, prev=10)]
+    source = TOY.open([write(*lines(stream))], repair="refetch", filler=filler)
+    assert [(row["kind"], row["seq"]) for row in events_of(source) if row["flags"] & LAST] == [
+        (BOOK, 4), (GAP, 4), (BOOK, 8), (BOOK, 9), (BOOK, 10), (GAP, 10),
+    ]  # fmt: skip
+    assert asked == [FillGap("A", 5, 8)]
+    assert [gap.repair for gap in source.quality.gaps] == ["refetch", ""]
+    assert source.quality.of("toy:A").anomalies == {"gap not filled: nobody knows what is missing": 1}
+    assert [instrument.symbol for instrument in source.instruments] == ["A"], "a loss names no new symbol"
+    source.sequencer.check()
 
 
 @given(st.data())
