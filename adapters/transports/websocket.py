@@ -34,6 +34,8 @@ from replay.errors import ConfigError, DataError, TransportError
 from replay.units import NS_PER_US, US_PER_S
 
 NS_PER_S = NS_PER_US * US_PER_S
+RESYNC_LOOKS = 20
+"""How often it is looked whether a book is back before it is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,12 +326,20 @@ class Feed:
         """Until the book is there again."""
         stream = [self.venue.book_stream(symbol)]
         name = next(i.name for i in self.decoder.instruments if i.symbol == symbol)
-        while self.decoder.quality.of(name).book_state != "live":
+        step_s = self.venue.limits.resync_us / US_PER_S / RESYNC_LOOKS
+        while not self._is_live(name):
             self.health.events["books subscribed again"] += 1
             await self._request(line, self.venue.unsubscribe(stream, line.number))
             await self._request(line, self.venue.subscribe(stream, line.number))
-            await self.world.sleep(self.venue.limits.resync_us / US_PER_S)
+            for _ in range(RESYNC_LOOKS):
+                await self.world.sleep(step_s)
+                if self._is_live(name):
+                    break
         line.resyncing.discard(symbol)
+
+    def _is_live(self, instrument: str) -> bool:
+        with self.decoding:
+            return self.decoder.quality.of(instrument).book_state == "live"
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
