@@ -168,6 +168,9 @@ class Sequencer:
         cursor = self.cursor[0]
         while True:
             for i in self.opened:
+                if not self.feeds[i]["kept"]:  # no message behind the hole says where it ends
+                    fills.failed.setdefault(i, Counter())["nobody knows what is missing"] += 1
+                    continue
                 behind = self.rings[i][self.feeds[i]["head"]]  # the message behind the hole was kept first
                 missing = int(behind["prev_id"] if behind["prev_id"] >= 0 else behind["first_id"] - 1)
                 fills.ask(i, self.instruments[i].symbol, self.open_gaps[i].last_good_id, missing)

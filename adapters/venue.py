@@ -21,7 +21,8 @@ To add a venue, write two things in `adapters/decoders/<venue>.py` (pure functio
    * LOST: messages are missing here, the book is invalid until the next RESET.
 
    `venue_us` is the venue's time, −1 where it has none.  A subclass may fill `stated[symbol]` with an Instrument when
-   the recording itself says what is traded, and say by `sent_ns` when a message without a local time was sent.
+   the recording itself says what is traded, and say by `sent_ns` when a message without a local time was sent.  Where
+   several streams tell the same (books of several depths), `self.only(…)` keeps to the first.
 2. `terms(symbol) -> Terms`: what an instrument pays when nobody says it; DataError when its name does not tell.
 
 Then `X = VenueAdapter(Venue("x", XMessages, terms, servers=re.compile(...)))` and an entry point `x = adapters.x:X`.
@@ -68,6 +69,14 @@ class Messages(ABC):
 
     def __init__(self) -> None:
         self.stated: dict[str, Instrument] = {}
+        self.streams: dict[tuple[str, str], str] = {}
+
+    def only(self, what: str, symbol: str, stream: str, chosen: str = "") -> bool:
+        """Whether `stream` is the one that tells `what` ("book") of a symbol: `chosen`, else the first that did.
+
+        Venues send the same book with several depths; their changes cannot be mixed.
+        """
+        return self.streams.setdefault((what, symbol), chosen or stream) == stream
 
     @abstractmethod
     def read(self, message: Any, received_ns: int) -> Iterable[Parsed]:
@@ -167,7 +176,7 @@ class VenueReader:
             return
         lost = lost_symbols(message)
         if lost is not None:
-            found = [Parsed(scan.LOST, symbol) for symbol in lost or self.symbols]
+            found = [Parsed(scan.LOST, symbol) for symbol in lost or self.symbols if symbol in self.index]
         else:
             found = list(self.state.read(message, local_ns))
         for parsed in found:
@@ -193,7 +202,7 @@ class VenueReader:
             symbol = self._add(parsed.symbol)
         if parsed.kind == scan.DEPTH and self._dropped(self.lanes[symbol]):
             return
-        if parsed.check and not parsed.check():
+        if parsed.check and not self.learn and not parsed.check():
             parsed = Parsed(scan.LOST, parsed.symbol, parsed.local_ns, parsed.venue_us, last_id=parsed.last_id)
         start, bids, asks = len(self.level_rows), len(parsed.bids), len(parsed.asks)
         self.level_rows += [(price, size, digits, places) for price, digits, size, places in parsed.bids]
@@ -265,10 +274,12 @@ class VenueDecoder:
         self.reader.take(text, message, received_ns, 0)
         if self.reader.rows:
             count = self.reader.fill()
-            for batch in self.sequencer.push(self.reader.messages, count, self.reader.levels, 4096):
-                out(batch)
-            for batch in self.sequencer.flush():
-                out(batch)
+            try:
+                for batch in self.sequencer.push(self.reader.messages, count, self.reader.levels, 4096):
+                    out(batch)
+            finally:  # what was good in a frame that is refused does not wait for the next one
+                for batch in self.sequencer.flush():
+                    out(batch)
         if lost_symbols(message) is not None:
             self.sequencer.wanted()  # whoever connects again subscribes to everything
 

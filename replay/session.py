@@ -80,6 +80,7 @@ def _until(source: Source, rows: int, end_us: int) -> Iterator[np.ndarray]:
     for batch in source.batches(rows):
         if len(batch) and batch["ts"][-1] > end_us:
             yield batch[: np.searchsorted(batch["ts"], end_us, "right")]
+            yield batch[:0]  # whoever keeps time has come to the end
             return
         yield batch
         if not len(batch) and reached_by(source) > end_us:
@@ -120,7 +121,7 @@ class Session:
             [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD, MARKOUT)
         )
         self._rows_read = 0
-        self._started = self._over = False
+        self._started = self._begun = self._over = False
         self.names: dict[int, str] = {record_number(word): word for plan, _ in compiled for word in plan.words}
         self._machine: Machine | None = None
         self.fee_currencies = [
@@ -266,6 +267,7 @@ class Session:
         first = -(-self.first_us // self.replay.sample_us) * self.replay.sample_us
         item = agenda_push(arena["run"], arena["heap"], arena["items"], first, PHASE_TIMER)
         arena["items"][item]["kind"], arena["items"][item]["interval"] = codes.DO_SAMPLE, self.replay.sample_us
+        self._begun = True
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:
@@ -298,6 +300,11 @@ class Session:
         arena["run"][0]["wanted"], arena["run"][0]["now"] = wanted, start_us
         arena["instruments"]["gaps"] = arena["instruments"]["blind_us"] = 0
         arena["instruments"]["blind_since"] = start_us
+
+    @property
+    def begun(self) -> bool:
+        """Whether the strategies were started."""
+        return self._begun
 
     def step(self) -> bool:
         """Go on to the next callback and make it; False when the run is over."""

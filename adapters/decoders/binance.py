@@ -134,7 +134,8 @@ class Reader:
         if self.messages.size < cursor["messages"] + len(self.symbols):
             self.messages = np.concatenate([self.messages, np.zeros_like(self.messages)])
         for symbol in lost or self.symbols:
-            self._put(Parsed(scan.LOST, symbol, local_ns), cursor)
+            if symbol in self.index:
+                self._put(Parsed(scan.LOST, symbol, local_ns), cursor)
 
     def _put(self, parsed: Parsed, cursor: np.void) -> None:
         if parsed.kind == scan.OTHER:

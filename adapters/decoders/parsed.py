@@ -20,6 +20,7 @@ import orjson
 
 from replay.errors import DataError
 from replay.kernel import lexer, scan
+from replay.units import us_from_time
 
 MAX_ID = 2**62
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -133,11 +134,9 @@ def whole(data: Json, key: str) -> int:
 
 def whole_or_text(data: Json, key: str) -> int:
     """A whole number in [0, 2^62), as a number or as text."""
-    value = get(data, key)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        value = int(value)
-    if type(value) is not int or not 0 <= value < MAX_ID:
-        raise DataError(f"field {key!r} is {value!r}, not a whole number below 2^62")
+    value = trade_id(get(data, key))
+    if value < 0:
+        raise DataError(f"field {key!r} is {data[key]!r}, not a whole number below 2^62")
     return value
 
 
@@ -149,6 +148,22 @@ def time_us(data: Json, key: str) -> int:
 def in_us(value: int) -> int:
     """A time in ms or µs, whichever it must be, as µs."""
     return value if value >= lexer.US_FLOOR else value * 1000
+
+
+def text_time_us(data: Json, key: str) -> int:
+    """A time as ISO text, as µs."""
+    value = get(data, key)
+    try:
+        return us_from_time(value if isinstance(value, str) else "")
+    except ValueError:
+        raise DataError(f"field {key!r} is {value!r}, not a date and time with a zone") from None
+
+
+def trade_id(value: object) -> int:
+    """A trade's id, −1 when it is no whole number in [0, 2^62)."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    return value if type(value) is int and 0 <= value < MAX_ID else -1
 
 
 def number(value: object, what: str) -> Number:
@@ -199,6 +214,9 @@ def amount(value: object, what: str) -> Number:
 
 def json_amount(value: object, what: str) -> Number:
     """A number that is not negative; JSON numbers are welcome."""
+    found = _exact(value) if type(value) is str else None  # nearly always: as short as can be
+    if found is not None and found[0] >= 0:
+        return found
     return _not_negative(json_number(value, what), value, what)
 
 
@@ -237,3 +255,26 @@ def side_of(data: Json, key: str, sides: dict[str, int]) -> int:
 def other(name: str, symbol: str = "") -> Parsed:
     """A message that has no event, counted under `name`."""
     return Parsed(scan.OTHER, symbol, name=name)
+
+
+def quoted(price: object, size: object) -> Level:
+    """One side of a quote; nothing, empty text and zero mean that there is none."""
+    found = level(price or 0, size or 0)
+    return found if found[0] and found[2] else NOTHING
+
+
+def quote(symbol: str, venue_us: int, bid: Level, ask: Level, last_id: int = -1) -> Parsed:
+    """The venue's own touch."""
+    return Parsed(scan.TICKER, symbol, venue_us=venue_us, last_id=last_id, bids=[bid], asks=[ask])
+
+
+def mark_and_funding(
+    symbol: str, venue_us: int, mark: Number | None, rate: Number | None = None, due_us: int = 0
+) -> list[Parsed]:
+    """What is known of mark price and of the rate that is settled at `due_us` (0: nobody says when, so left out)."""
+    funded = rate is not None and due_us > 0
+    if mark is None and not funded:
+        return []
+    kind = scan.FUND if mark is None else scan.MARK
+    row = (*(mark or (0, 0)), *(rate if rate and funded else (0, 0)))
+    return [Parsed(kind, symbol, venue_us=venue_us, extra=due_us if funded else 0, bids=[row])]

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
-
-import orjson
 
 from adapters.decoders import binance_lines
 from adapters.decoders.binance import BinanceDecoder
@@ -35,7 +33,9 @@ from adapters.live.protocol import (
     Request,
     connections_for,
     in_batches,
+    moved,
 )
+from adapters.live.streaming import json_object
 from adapters.sequencing import Repair, Timing
 from replay.errors import ConfigError, DataError, did_you_mean
 from replay.instruments import Instrument
@@ -71,6 +71,11 @@ class BinanceVenue:
         """All that some socket carries."""
         return tuple(channel for channels, _ in self.sockets for channel in channels)
 
+    def at(self, sockets: str, rest: str) -> BinanceVenue:
+        """At other addresses."""
+        there = tuple((channels, moved(url, sockets)) for channels, url in self.sockets)
+        return replace(self, sockets=there, rest=moved(self.rest, rest))
+
     def connections(self, symbols: Sequence[str], channels: Sequence[str]) -> list[Connection]:
         """One socket per path, more where there are many streams."""
         found = []
@@ -103,7 +108,7 @@ class BinanceVenue:
             return Leaving("the server will be restarted")
         if frame.startswith(b'{"stream":'):
             return Data(frame)
-        message = _json_object(frame)
+        message = json_object(frame)
         if message.get("e") == "serverShutdown":
             return Leaving("the server will be restarted")
         error = message.get("error", message if "code" in message else None)
@@ -125,7 +130,7 @@ class BinanceVenue:
 
     def snapshot_message(self, symbol: str, body: bytes) -> bytes:
         """As recorders write it: wrapped, because the spot answer names no symbol."""
-        if "lastUpdateId" not in _json_object(body):
+        if "lastUpdateId" not in json_object(body):
             raise DataError(f"the answer is no book: {body[:100].decode('utf-8', 'replace')}")
         return b'{"stream":"%s@depthSnapshot","data":%s}' % (symbol.lower().encode(), b" ".join(body.split()))
 
@@ -136,7 +141,7 @@ class BinanceVenue:
     def instruments(self, symbols: Sequence[str], bodies: Sequence[bytes]) -> list[Instrument]:
         """From `exchangeInfo`."""
         try:
-            listed = {entry["symbol"]: entry for body in bodies for entry in _json_object(body)["symbols"]}
+            listed = {entry["symbol"]: entry for body in bodies for entry in json_object(body)["symbols"]}
         except (KeyError, TypeError) as error:
             raise DataError(f"exchangeInfo is not what it should be ({error!r})") from None
         for symbol in symbols:
@@ -161,16 +166,6 @@ class BinanceVenue:
     def decoder(self, instruments: Sequence[Instrument], timing: Timing, repair: Repair) -> BinanceDecoder:
         """For all sockets together."""
         return BinanceDecoder(self.market, instruments, timing=timing, repair=repair)
-
-
-def _json_object(data: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"broken JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"a JSON {type(found).__name__} instead of an object")
-    return found
 
 
 SPOT = BinanceVenue(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from adapters.base import Decoder
 from adapters.sequencing import Repair, Timing
@@ -128,6 +129,9 @@ class Venue(Protocol):
     def heartbeat(self) -> Heartbeat:
         """What it wants to hear (pongs to its WebSocket pings are sent in any case)."""
 
+    def at(self, sockets: str, rest: str) -> Venue:
+        """The same venue at other base addresses (`wss://host:port`, `https://host:port`); "" keeps the usual ones."""
+
     def connections(self, symbols: Sequence[str], channels: Sequence[str]) -> list[Connection]:
         """The sockets that carry these channels of these symbols, within the limits."""
 
@@ -175,6 +179,16 @@ def connections_for(url: str, limits: Limits, streams: Sequence[str], books: dic
     size = limits.streams_per_connection
     parts = [tuple(streams[at : at + size]) for at in range(0, len(streams), size)]
     return [Connection(url, part, tuple(books[stream] for stream in part if stream in books)) for part in parts]
+
+
+def moved(url: str, base: str) -> str:
+    """`url` on the server of `base`, which has no path; as it is when `base` is ""."""
+    if not base:
+        return url
+    there = urlsplit(base)
+    if there.scheme not in ("ws", "wss", "http", "https") or not there.netloc or there.path.strip("/"):
+        raise ConfigError("url", base, "is no base address", "for example wss://host:port")
+    return urlunsplit((there.scheme, there.netloc, *urlsplit(url)[2:]))
 
 
 def in_batches(streams: Sequence[str], size: int) -> list[list[str]]:

@@ -112,6 +112,7 @@ class LiveSource:
                 batch, reached_ns = taken
                 if len(batch):
                     self.late += self.order.apply(batch)
+                    self.reached_us = int(batch["ts"][-1])
                     begun = True
                 else:
                     self.reached_us = us_from_ns(reached_ns + self.timing.offset_ns)
@@ -205,6 +206,10 @@ class LiveAdapter:
 
     def __repr__(self) -> str:
         return f"LiveAdapter({self.name!r})"
+
+    def at(self, sockets: str, rest: str) -> LiveAdapter:
+        """The same venue at other base addresses; "" keeps the usual ones."""
+        return LiveAdapter(self.venue.at(sockets, rest))
 
     def open(
         self,

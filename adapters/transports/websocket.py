@@ -24,7 +24,7 @@ from typing import Protocol
 import numpy as np
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 
 from adapters.base import Decoder, FetchSnapshot, Resubscribe
 from adapters.live.protocol import Answer, Connection, Data, Leaving, Refused, Venue
@@ -340,5 +340,7 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 
 def _what(error: Exception) -> str:
     """A problem in a few words, the same for the same problem."""
+    if isinstance(error, ConnectionClosed):
+        return f"closed with {error.rcvd.code}" if error.rcvd else "broken off"
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

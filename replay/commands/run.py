@@ -13,6 +13,7 @@ from replay.terminal import ProgressLine
 if TYPE_CHECKING:
     from replay.commands import Subparsers
     from replay.engine import Progress, Replay
+    from replay.pacing import Paced
     from replay.results import Result
     from replay.strategy import Strategy
 
@@ -37,6 +38,9 @@ def add_parser(subparsers: Subparsers) -> None:
     add_model_arguments(parser)
     parser.add_argument("--start", metavar="TIME", help="µs or ISO with zone, 2024-08-08T23:54:15Z (default: all)")
     parser.add_argument("--end", metavar="TIME", help="likewise: nothing received later is replayed")
+    parser.add_argument(
+        "--speed", type=float, metavar="N", help="play at N times the pace of the recording; 1: as it was"
+    )
     parser.add_argument("--fills", type=int, default=10, metavar="N", help="list the last N fills (default 10)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -167,12 +171,26 @@ def run(arguments: argparse.Namespace) -> int:
         line.show("reading …")
         replay = replay_of(arguments, {**settings, "progress": progress_to(line)})
         line.clear()
+        paced = None if arguments.speed is None else pace(replay, arguments.speed)
         result = replay.run(strategy, mode=arguments.mode)
     if arguments.json:
         print(result.to_json())
     else:
         print_result(result, arguments.fills)
+        if paced is not None:
+            print(f"paced at {paced.speed:g} × the recording: rows {paced.drift}")
     return 0
+
+
+def pace(replay: Replay, speed: float) -> Paced:
+    """Have the only source of a replay play at `speed`; ConfigError when that is no speed."""
+    from replay.pacing import Paced
+    from replay.units import INT64_MIN
+
+    (source,) = replay.sources
+    paced = Paced(source, speed, start_us=None if replay.start_us == INT64_MIN else replay.start_us)
+    replay.sources = (paced,)
+    return paced
 
 
 def print_result(result: Result, fills: int) -> None:

@@ -33,13 +33,15 @@ class Listing:
 class Exchange:
     """`symbols` move every `step_s`.  The counters of faults may be set from any thread."""
 
-    def __init__(self, symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"), *, seed: int = 1, step_s: float = 0.002) -> None:
+    def __init__(
+        self, symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"), *, seed: int = 1, step_s: float = 0.002
+    ) -> None:
         self.listings = {symbol: Listing() for symbol in symbols}
         self.random, self.step_s = Random(seed), step_s
         self.ids = 100
         self.drop_depth: dict[str, int] = dict.fromkeys(symbols, 0)
         self.rest_refusals = self.connect_refusals = 0
-        self.quiet = False
+        self.quiet = self.frozen = self.still = False
         self.subscribed: list[str] = []
         self.sockets: dict[web.WebSocketResponse, set[str]] = {}
         self.connects = self.snapshots = 0
@@ -69,7 +71,9 @@ class Exchange:
         assert ready.wait(30)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._call(self.stopping.set)
         self.thread.join(30)
         assert not self.thread.is_alive()
@@ -143,6 +147,9 @@ class Exchange:
     async def _move(self) -> None:
         while True:
             await asyncio.sleep(self.step_s)
+            self.still = self.frozen
+            if self.still:
+                continue
             for symbol, listing in self.listings.items():
                 await self._step(symbol, listing)
 

@@ -224,6 +224,26 @@ def test_refetch_asks_once_and_the_answer_repairs() -> None:
     assert (listed.repair, listed.end_us) == ("refetch", int(rows[0]["ts"][0]))
 
 
+def test_a_lost_connection_makes_books_invalid_until_the_next_snapshot(write: Callable[..., Path]) -> None:
+    feed = Feed(binance_lines.USDM, BTC, ETH)
+    feed(rest(10, symbol="BTCUSDT"))
+    feed(depth(10, 11, 10, [["99.9", "1"]]))
+    lost = {"replay": "disconnected", "symbols": ["ETHUSDT", "BTCUSDT", "NOBODY"]}
+    (gap,) = feed(lost)
+    assert (gap["kind"], gap["instrument"], gap["seq"], gap["value"]) == (GAP, 0, 11, -1)
+    assert len(feed({"replay": "disconnected"})) == 0, "the book is invalid already"
+    assert len(feed(depth(20, 21, 19, [["99.8", "1"]]))) == 0
+    assert feed(rest(20, symbol="BTCUSDT"))["seq"].tolist() == [20, 20, 21]
+    quality = feed.decoder.quality.of("binance-usdm:BTCUSDT")
+    assert (quality.breaks, quality.book_state, feed.decoder.quality.gaps_total) == (1, "live", 1)
+    feed.decoder.sequencer.check()
+    recording = [depth(1, 2, 0), rest(2, symbol="BTCUSDT"), lost, depth(8, 9, 7)]
+    source = USDM.open([write(*(f"{NS + i} {json.dumps(each)}" for i, each in enumerate(recording)))])
+    assert [instrument.symbol for instrument in source.instruments] == ["BTCUSDT"]
+    rows = np.concatenate([batch.copy() for batch in source.batches()])
+    assert rows["kind"].tolist() == [BOOK, BOOK, BOOK, GAP]
+
+
 def test_bridge_applies_on() -> None:
     feed = Feed(binance_lines.USDM, BTC, repair="bridge")
     feed(rest(10))
