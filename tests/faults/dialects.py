@@ -193,14 +193,15 @@ class Bybit(Dialect):
     """v5 linear; book ids grow by one, any later snapshot replaces the book."""
 
     name, symbols = "bybit", ("BTCUSDT", "ETHUSDT")
-    carries = (Delta, Print, Mark, Liquidation)
 
     def on_topic(self, change: Change, topic: str, client: Client) -> bool:
-        kind = {Delta: "orderbook", Print: "publicTrade", Mark: "tickers", Liquidation: "allLiquidation"}
-        return topic.startswith(f"{kind[type(change)]}.") and topic.endswith(f".{change.symbol}")
+        if isinstance(change, Delta):
+            return self.is_book(topic) and topic.endswith(f".{change.symbol}")
+        kind = {Touch: "orderbook.1", Print: "publicTrade", Mark: "tickers", Liquidation: "allLiquidation"}
+        return topic == f"{kind[type(change)]}.{change.symbol}"
 
     def is_book(self, topic: str) -> bool:
-        return topic.startswith("orderbook.")
+        return topic.startswith("orderbook.") and not topic.startswith("orderbook.1.")
 
     def spell(self, change: Change, topic: str) -> str:
         if isinstance(change, Delta):
@@ -213,6 +214,8 @@ class Bybit(Dialect):
             data = {"symbol": change.symbol, "markPrice": self.price(change.ticks)}
             data |= {"fundingRate": f"{change.rate / 1e8:.8f}", "nextFundingTime": str(change.next_ms)}
             return text({"topic": topic, "type": "delta", "ts": change.time_ms, "cs": 1, "data": data})
+        if isinstance(change, Touch):
+            return self.full(topic, change.symbol, [change.bid], [change.ask])
         assert isinstance(change, Print | Liquidation)
         buy = change.buy if isinstance(change, Print) else not change.buy  # the side of the position
         row = {"T": change.time_ms, "s": change.symbol, "S": "Buy" if buy else "Sell"}
@@ -228,12 +231,15 @@ class Bybit(Dialect):
             data: Json = {"symbol": symbol, "lastPrice": self.price(mark.ticks), "markPrice": self.price(mark.ticks)}
             data |= {"fundingRate": f"{mark.rate / 1e8:.8f}", "nextFundingTime": str(mark.next_ms)}
             return text({"topic": topic, "type": "snapshot", "data": data, "cs": 1, "ts": mark.time_ms})
-        if not self.is_book(topic):
-            return None
-        book = self.market.books[symbol]
-        bids, asks = book.ordered()
-        data = {"s": symbol, "b": self.pairs(bids), "a": self.pairs(asks), "u": book.last_id, "seq": 7 * book.last_id}
-        now = self.market.now_ms
+        if topic.startswith("orderbook.1."):
+            touch = self.market.touch(symbol)
+            return self.full(topic, symbol, [touch.bid], [touch.ask])
+        return self.full(topic, symbol, *self.market.books[symbol].ordered()) if self.is_book(topic) else None
+
+    def full(self, topic: str, symbol: str, bids: Any, asks: Any) -> str:
+        """A whole book."""
+        last_id, now = self.market.books[symbol].last_id, self.market.now_ms
+        data = {"s": symbol, "b": self.pairs(bids), "a": self.pairs(asks), "u": last_id, "seq": 7 * last_id}
         return text({"topic": topic, "type": "snapshot", "ts": now, "data": data, "cts": now})
 
     def heard(self, client: Client, frame: str) -> list[str]:
@@ -301,9 +307,12 @@ class Okx(Dialect):
         return text(message | {"data": [row]})
 
     def snapshot(self, client: Client, topic: str) -> str | None:
+        symbol = topic.partition(" ")[2]
+        if topic.startswith("trades "):
+            return self.spell(self.market.latest(symbol), topic)
         if not self.is_book(topic):
             return None
-        book = self.market.books[topic.partition(" ")[2]]
+        book = self.market.books[symbol]
         bids, asks = book.ordered()
         row = {"asks": self.rows(asks), "bids": self.rows(bids), "ts": str(self.market.now_ms), "checksum": 0}
         row |= {"prevSeqId": -1, "seqId": book.last_id}
@@ -430,7 +439,10 @@ class Hyperliquid(Dialect):
         return text({"channel": "activeAssetCtx", "data": {"coin": change.symbol, "ctx": ctx}})
 
     def snapshot(self, client: Client, topic: str) -> str | None:
-        return self.book(topic.partition(" ")[2]) if self.is_book(topic) else None
+        symbol = topic.partition(" ")[2]
+        if topic.startswith("trades "):
+            return self.spell(self.market.latest(symbol), topic)
+        return self.book(symbol) if self.is_book(topic) else None
 
     def heard(self, client: Client, frame: str) -> list[str]:
         asked = json.loads(frame)

@@ -135,6 +135,10 @@ class Market:
         ticks = min(book.asks) if buy else max(book.bids)
         return Print(symbol, self.now_ms, book.prints, ticks, self.random.randrange(1, 50), buy)
 
+    def latest(self, symbol: str) -> Print:
+        """A trade from before, which some venues send to a new subscriber."""
+        return Print(symbol, START_MS - 60_000, 0, self.books[symbol].middle, 1, True)
+
     def touch(self, symbol: str) -> Touch:
         """The quote as it is."""
         book = self.books[symbol]

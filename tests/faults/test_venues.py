@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,31 +21,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.live import binance
-from adapters.live.protocol import Limits, Venue
 from adapters.live.source import LiveSource, Pace, warm_up
 from adapters.transports.websocket import Settings, Surroundings
 from tests.faults.dialects import DIALECTS, Dialect
 from tests.faults.venue_server import Connection, VenueServer, serving
 from tests.faults.watcher import Watcher, until
 
-LIMITS = Limits(frames_per_s=10_000.0, weight_per_min=1_000_000, silence_us=1_500_000, resync_us=300_000)
+HURRY = {"frames_per_s": 10_000.0, "weight_per_min": 1_000_000, "silence_us": 1_500_000, "resync_us": 300_000}
 QUICK = Settings(
     first_wait_s=0.01, max_wait_s=0.05, open_s=10.0, close_s=0.2, ping_s=20.0, max_message_bytes=1_000_000, spread_s=0.0
 )
 CLOSE_CODES = (1000, 1001, 1008, 1011, 1012, 1013, 4000)
 
 
-def venue_at(server: VenueServer) -> Venue:
-    """The client's side of the venue, pointed at the server."""
-    name = server.dialect.name
-    if name.startswith("binance"):
-        found = {"binance-spot": binance.SPOT, "binance-usdm": binance.USDM, "binance-coinm": binance.COINM}[name]
-        sockets = tuple(
-            (channels, f"{server.url}{'/market' if '/market' in url else '/public'}") for channels, url in found.sockets
-        )
-        return replace(found, sockets=sockets, rest=server.rest_url, limits=LIMITS)
-    raise AssertionError(name)
+def venue_at(server: VenueServer) -> Any:
+    """The client's side of the venue, pointed at the server and in a hurry."""
+    adapter = next(p for p in entry_points(group="replay.live") if p.name == server.dialect.name).load()
+    found = adapter.venue.at(server.url, server.rest_url)
+    beat = replace(found.heartbeat, every_us=found.heartbeat.every_us and 200_000)
+    return replace(found, limits=replace(found.limits, **HURRY), heartbeat=beat)
 
 
 @dataclass
@@ -170,7 +165,7 @@ SPOILT: dict[str, Callable[[str], str | bytes]] = {
     "half": lambda message: message[: len(message) // 2],
     "empty": lambda message: "",
     "binary": lambda message: b"\x00\xff\xfe" + message.encode(),
-    "price": lambda message: message.replace('"6', '"x', 1).replace("[6", "[x", 1),
+    "price": lambda message: message.replace('"6', '"x', 1).replace('"change",', '"change","x",', 1),
     "list": lambda message: "[" * 2_000,
 }
 
@@ -272,6 +267,25 @@ def test_a_delayed_stream_is_only_late(dialect: type[Dialect]) -> None:
             time.sleep(0.3)
         run.settle()
         assert not any(run.breaks().values()) and run.server.counts["connects"] == connects
+
+
+@every_venue
+def test_heartbeats_are_sent_and_missed(dialect: type[Dialect]) -> None:
+    """What the venue wants to hear, it hears; when it does not answer and says nothing else, it is dead."""
+    with session(dialect) as run:
+        beat = run.source.venue.heartbeat
+        if beat.every_us:
+            until(lambda: sum(c.client.heartbeats for c in run.server.connections) >= 2, run.watcher, "heartbeats")
+        if dialect.name == "deribit":
+            before = sum(c.client.heartbeats for c in run.server.connections)
+            run.server.extra('{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}')
+            until(lambda: sum(c.client.heartbeats for c in run.server.connections) > before, run.watcher, "an answer")
+        run.server.answers_heartbeats = False
+        connects = run.server.counts["connects"]
+        until(lambda: run.server.counts["connects"] > connects, run.watcher, "that silence is noticed")
+        run.server.answers_heartbeats = True
+        until(lambda: run.server.subscribed, run.watcher, "the subscription")
+        run.settle(nudge=True)
 
 
 @every_venue
