@@ -256,6 +256,12 @@ class RedisSource:
         """Batches of at most about `rows` rows, as they come, until the stream ends; a message is never cut."""
         if rows < 1:
             raise ConfigError("rows", rows, "must be at least 1")
+        try:
+            yield from self._batches(rows)
+        finally:
+            self.link.close()
+
+    def _batches(self, rows: int) -> Iterator[np.ndarray]:
         self.about = self._described()
         self._begin()
         self._place()
@@ -306,8 +312,8 @@ class RedisSource:
                 silent_since_s = self.link.clock()
             elif self.idle_s is not None and self.link.clock() - silent_since_s >= self.idle_s:
                 raise TransportError(f"nothing has come for {self.idle_s:g} s", str(self.address), "is it published?")
-            for raw_id, fields in found:
-                entry = entry_of(raw_id, fields, len(self.instruments))
+            for name, fields in found:
+                entry = entry_of(name, fields, len(self.instruments))
                 after = entry.id
                 yield entry
 

@@ -381,11 +381,11 @@ def test_whatever_is_lost_books_are_right_or_invalid(seed: int, cut: Sequence[bo
 
 def test_entries_survive_the_way(market: Market) -> None:
     fields = {k: v if isinstance(v, bytes) else str(v).encode() for k, v in fields_of(b"b", 7, market).items()}
-    entry = entry_of(b"5-6", fields, 2)
+    entry = entry_of((5, 6), fields, 2)
     assert entry.events is not None and entry.events.tobytes() == market.tobytes()
     assert (entry.id, entry.rows_before) == ((5, 6), 7)
-    assert entry_of(b"5-6", fields, 1).events is None
+    assert entry_of((5, 6), fields, 1).events is None
     for at in range(0, len(fields[b"b"]), 997):
         spoilt = bytearray(fields[b"b"])
         spoilt[at] ^= 1
-        assert entry_of(b"5-6", {**fields, b"b": bytes(spoilt)}, 2).events is None
+        assert entry_of((5, 6), {**fields, b"b": bytes(spoilt)}, 2).events is None
