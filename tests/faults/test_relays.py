@@ -177,7 +177,7 @@ def test_a_machine_that_is_busy(scheme: str, told: bytes) -> None:
 
 
 ROWS = [
-    {"id": f"{i}", "timestamp": 1_723_161_256_000 + 10 * i, "price": f"{61_800 + i % 7}.5", "amount": "1", "side": "buy"}
+    {"id": f"{i}", "timestamp": 1_723_161_256_000 + 10 * i, "price": f"{61_800 + i % 7}", "amount": "1", "side": "buy"}
     for i in range(300)
 ]  # fmt: skip
 
