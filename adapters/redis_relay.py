@@ -133,16 +133,20 @@ class _Sender:
         return max(int(now[0]) * 1000 + int(now[1]) // 1000, newest_id(self.link)[0] + 1)
 
     def add(self, events: np.ndarray, full: bool) -> None:
-        """Queue a batch; sent at once unless it is `full`, which says that more is coming soon."""
-        self.keyframes.push(events)
-        self._queue(EVENTS, events)
-        self.done.rows += len(events)
+        """Queue a batch; sent at once unless it is `full`, which says that more is coming soon.
+
+        An empty batch, by which a live source says that nothing has come, sends what waits.
+        """
+        if len(events):
+            self.keyframes.push(events)
+            self._queue(EVENTS, events)
+            self.done.rows += len(events)
         self.since_keyframe += len(events)
         if self.since_keyframe >= self.how.keyframe_rows:
             self._queue(KEYFRAME, self.keyframes.rows(int(events["ts"][-1])))
             self.done.keyframes += 1
             self.since_keyframe = 0
-        if not full or len(self.pending) >= PIPELINED:
+        if self.pending and (not full or len(self.pending) >= PIPELINED):
             self._send()
 
     def finish(self, end: dict[str, Any]) -> None:

@@ -229,6 +229,17 @@ def test_a_restart_without_its_data_is_told(server: RedisServer) -> None:
     same_books(events, quiet)
 
 
+def test_a_live_source_that_is_quiet_sends_nothing(market: Market, address: Address) -> None:
+    class Quiet(Scripted):
+        def batches(self, rows: int = 0) -> Iterator[np.ndarray]:
+            for batch in super().batches():
+                yield from (empty_events(0), batch, empty_events(0))
+
+    quiet, plain = (publish(kind(market, 100, {}), address, Publishing(rows=100)) for kind in (Quiet, Scripted))
+    assert quiet.entries == plain.entries
+    assert read(RedisSource(address)).tobytes() == market.tobytes()
+
+
 def test_a_full_redis_is_waited_for(market: Market, server: RedisServer) -> None:
     client = server.client()
     address = Address.of(f"{server.url}?stream=full")
@@ -374,6 +385,7 @@ def test_whatever_is_lost_books_are_right_or_invalid(seed: int, cut: Sequence[bo
         if i % every == 0:
             books(reader.restored(sender.rows(int(batch["ts"][-1]))), mine)
         reader.check()
+        sender.check()
         for k, book in mine.items():
             if book is not None:
                 assert levels(book) == levels(theirs[k])
