@@ -14,7 +14,7 @@ import numpy as np
 from replay.events import BOOK, BUY, CLEAR, GAP, LAST, REPAIRED, SELL, SNAPSHOT, empty_events
 from replay.instruments import Instrument
 from replay.kernel import cross
-from replay.kernel.book import book_levels, grow_book, make_books
+from replay.kernel.book import book_check, book_levels, grow_book, make_books
 from replay.quality import Gap, QualityReport
 
 
@@ -44,6 +44,10 @@ class Keyframes:
     def rows(self, ts: int) -> np.ndarray:
         """A snapshot message of each valid book, received at `ts` (µs)."""
         return np.concatenate([empty_events(0), *(self._book(int(i), ts) for i in np.flatnonzero(self.valid))])
+
+    def check(self) -> None:
+        """AssertionError when a book contradicts itself."""
+        assert all(book_check(self.books, self.cells, i) == 0 for i in range(len(self.valid))), "a book is broken"
 
     def _book(self, i: int, ts: int) -> np.ndarray:
         bids, asks = (book_levels(self.books, self.cells, i, side) for side in (BUY, SELL))

@@ -133,16 +133,20 @@ class _Sender:
         return max(int(now[0]) * 1000 + int(now[1]) // 1000, newest_id(self.link)[0] + 1)
 
     def add(self, events: np.ndarray, full: bool) -> None:
-        """Queue a batch; sent at once unless it is `full`, which says that more is coming soon."""
-        self.keyframes.push(events)
-        self._queue(EVENTS, events)
-        self.done.rows += len(events)
+        """Queue a batch; sent at once unless it is `full`, which says that more is coming soon.
+
+        An empty batch, by which a live source says that nothing has come, sends what waits.
+        """
+        if len(events):
+            self.keyframes.push(events)
+            self._queue(EVENTS, events)
+            self.done.rows += len(events)
         self.since_keyframe += len(events)
         if self.since_keyframe >= self.how.keyframe_rows:
             self._queue(KEYFRAME, self.keyframes.rows(int(events["ts"][-1])))
             self.done.keyframes += 1
             self.since_keyframe = 0
-        if not full or len(self.pending) >= PIPELINED:
+        if self.pending and (not full or len(self.pending) >= PIPELINED):
             self._send()
 
     def finish(self, end: dict[str, Any]) -> None:
@@ -256,6 +260,12 @@ class RedisSource:
         """Batches of at most about `rows` rows, as they come, until the stream ends; a message is never cut."""
         if rows < 1:
             raise ConfigError("rows", rows, "must be at least 1")
+        try:
+            yield from self._batches(rows)
+        finally:
+            self.link.close()
+
+    def _batches(self, rows: int) -> Iterator[np.ndarray]:
         self.about = self._described()
         self._begin()
         self._place()
@@ -306,8 +316,8 @@ class RedisSource:
                 silent_since_s = self.link.clock()
             elif self.idle_s is not None and self.link.clock() - silent_since_s >= self.idle_s:
                 raise TransportError(f"nothing has come for {self.idle_s:g} s", str(self.address), "is it published?")
-            for raw_id, fields in found:
-                entry = entry_of(raw_id, fields, len(self.instruments))
+            for name, fields in found:
+                entry = entry_of(name, fields, len(self.instruments))
                 after = entry.id
                 yield entry
 

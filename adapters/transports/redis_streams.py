@@ -79,24 +79,27 @@ class Address:
 class Link:
     """A client of one Redis that waits out its absence.
 
-    A server that is away, loading, full or unable to write is tried again with growing pauses for `patience_s`; then
-    it is a TransportError.  `clock` and `sleep` are in seconds.
+    A server that is away, loading, full, unable to write, silent for `timeout_s` or that talks nonsense is tried again
+    with growing pauses for `patience_s`; then it is a TransportError.  `clock` and `sleep` are in seconds.
     """
 
     def __init__(
-        self, address: Address, patience_s: float = 60.0, *, clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        self, address: Address, patience_s: float = 60.0, *, timeout_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         if patience_s < 0:
             raise ConfigError("patience_s", patience_s, "must not be negative")
-        self.address, self.patience_s, self.clock, self.sleep = address, patience_s, clock, sleep
+        if timeout_s * 1000 < 2 * BLOCK_MS:
+            raise ConfigError("timeout_s", timeout_s, f"must be at least {BLOCK_MS / 500:g}", "a read may wait")
+        self.address, self.patience_s, self.timeout_s = address, patience_s, timeout_s
+        self.clock, self.sleep = clock, sleep
         self.outages = 0
         self._client: Redis | None = None
 
     def ask(self, work: Callable[[Redis], T]) -> T:
         """What `work` gives, once the server can do it; `work` may be begun several times."""
         from redis import ConnectionError, ResponseError, TimeoutError
-        from redis.exceptions import AuthenticationError, OutOfMemoryError
+        from redis.exceptions import AuthenticationError, InvalidResponse, OutOfMemoryError
 
         begun, pause_s = self.clock(), SHORTEST_PAUSE_S
         while True:
@@ -104,13 +107,14 @@ class Link:
                 return work(self._connected())
             except AuthenticationError as error:
                 raise TransportError(f"refuses the password ({error})", str(self.address)) from error
-            except (ConnectionError, TimeoutError, OutOfMemoryError) as error:
+            except (ConnectionError, TimeoutError, InvalidResponse, OutOfMemoryError) as error:
                 failure: Exception = error
             except ResponseError as error:
                 if not str(error).startswith("MISCONF"):  # cannot write to its disk, for now
                     raise TransportError(f"says: {error}", str(self.address)) from error
                 failure = error
             self.outages += pause_s == SHORTEST_PAUSE_S
+            self.close()  # what was half said must not be taken for the next answer
             if self.clock() - begun >= self.patience_s:
                 what, hint = "does not answer", "is it running?"
                 if isinstance(failure, OutOfMemoryError):
@@ -125,7 +129,7 @@ class Link:
             from redis.backoff import NoBackoff
             from redis.retry import Retry
 
-            limits: dict[str, Any] = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
+            limits: dict[str, Any] = {"socket_timeout": self.timeout_s, "socket_connect_timeout": self.timeout_s}
             self._client = Redis.from_url(self.address.url, retry=Retry(NoBackoff(), 0), **limits)
         return self._client
 
@@ -182,9 +186,8 @@ def fields_of(kind: bytes, rows_before: int, body: np.ndarray | Mapping[str, Any
     return {b"r": rows_before, kind: json.dumps(body)}
 
 
-def entry_of(raw_id: bytes, fields: Mapping[bytes, bytes], instruments: int) -> Entry:
+def entry_of(name: EntryId, fields: Mapping[bytes, bytes], instruments: int) -> Entry:
     """The reverse; rows of an instrument beyond `instruments` are damage."""
-    name = id_of(raw_id)
     try:
         rows_before = int(fields[b"r"])
         if END in fields:
@@ -201,7 +204,7 @@ def entry_of(raw_id: bytes, fields: Mapping[bytes, bytes], instruments: int) -> 
 
 def id_of(text: bytes | str) -> EntryId:
     """`SESSION-n` as numbers; ConfigError when it is none."""
-    said = text.decode() if isinstance(text, bytes) else text
+    said = text.decode("ascii", "replace") if isinstance(text, bytes) else text
     session, _, number = said.partition("-")
     if not session.isdigit() or not number.isdigit():
         raise ConfigError("start", said, "is no id of an entry", "begin, now, resume, or an id such as 1723161256322-7")
@@ -213,15 +216,22 @@ def text_of(name: EntryId) -> str:
     return f"{name[0]}-{name[1]}"
 
 
-def read_entries(link: Link, after: EntryId, count: int, block_ms: int = BLOCK_MS) -> Sequence[tuple[bytes, Any]]:
-    """Up to `count` entries after an id, waiting for `block_ms` when there is none yet."""
+def read_entries(
+    link: Link, after: EntryId, count: int, block_ms: int = BLOCK_MS
+) -> Sequence[tuple[EntryId, Mapping[bytes, bytes]]]:
+    """Ids and fields of up to `count` entries after an id, waiting for `block_ms` when there is none yet."""
     stream = link.address.stream
-    answer: Any = link.ask(lambda client: client.xread({stream: text_of(after)}, count, block_ms))
-    if not answer:
-        return []
-    if isinstance(answer, dict):  # RESP3
-        return [pair for part in answer[stream.encode()] for pair in part]
-    return list(answer[0][1])
+
+    def work(client: Redis) -> list[tuple[EntryId, Mapping[bytes, bytes]]]:
+        from redis.exceptions import InvalidResponse
+
+        answer: Any = client.xread({stream: text_of(after)}, count, block_ms)
+        try:
+            return [(id_of(name), fields) for _, entries in answer or () for name, fields in entries]
+        except (ConfigError, TypeError, ValueError) as error:
+            raise InvalidResponse(f"no entries: {error}") from None
+
+    return link.ask(work)
 
 
 def read_about(link: Link) -> About | None:

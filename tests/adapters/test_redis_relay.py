@@ -229,6 +229,17 @@ def test_a_restart_without_its_data_is_told(server: RedisServer) -> None:
     same_books(events, quiet)
 
 
+def test_a_live_source_that_is_quiet_sends_nothing(market: Market, address: Address) -> None:
+    class Quiet(Scripted):
+        def batches(self, rows: int = 0) -> Iterator[np.ndarray]:
+            for batch in super().batches():
+                yield from (empty_events(0), batch, empty_events(0))
+
+    quiet, plain = (publish(kind(market, 100, {}), address, Publishing(rows=100)) for kind in (Quiet, Scripted))
+    assert quiet.entries == plain.entries
+    assert read(RedisSource(address)).tobytes() == market.tobytes()
+
+
 def test_a_full_redis_is_waited_for(market: Market, server: RedisServer) -> None:
     client = server.client()
     address = Address.of(f"{server.url}?stream=full")
@@ -374,6 +385,7 @@ def test_whatever_is_lost_books_are_right_or_invalid(seed: int, cut: Sequence[bo
         if i % every == 0:
             books(reader.restored(sender.rows(int(batch["ts"][-1]))), mine)
         reader.check()
+        sender.check()
         for k, book in mine.items():
             if book is not None:
                 assert levels(book) == levels(theirs[k])
@@ -381,11 +393,11 @@ def test_whatever_is_lost_books_are_right_or_invalid(seed: int, cut: Sequence[bo
 
 def test_entries_survive_the_way(market: Market) -> None:
     fields = {k: v if isinstance(v, bytes) else str(v).encode() for k, v in fields_of(b"b", 7, market).items()}
-    entry = entry_of(b"5-6", fields, 2)
+    entry = entry_of((5, 6), fields, 2)
     assert entry.events is not None and entry.events.tobytes() == market.tobytes()
     assert (entry.id, entry.rows_before) == ((5, 6), 7)
-    assert entry_of(b"5-6", fields, 1).events is None
+    assert entry_of((5, 6), fields, 1).events is None
     for at in range(0, len(fields[b"b"]), 997):
         spoilt = bytearray(fields[b"b"])
         spoilt[at] ^= 1
-        assert entry_of(b"5-6", {**fields, b"b": bytes(spoilt)}, 2).events is None
+        assert entry_of((5, 6), {**fields, b"b": bytes(spoilt)}, 2).events is None
