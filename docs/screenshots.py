@@ -14,7 +14,7 @@ from replay import LogNormalLatency, MakerTaker, PowerProbQueue, Replay
 from replay.testing import Faults, SyntheticMarket
 from replay.units import US_PER_MIN
 from strategies.market_maker import MarketMaker
-from tests.report.chromium import Chromium, find_chromium
+from tests.report.chromium import chromium, find_chromium
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH, HEIGHT = 1180, 1240
@@ -49,7 +49,7 @@ def main() -> int:
         print("no Chromium on PATH: apt-get install chromium", file=sys.stderr)
         return 1
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, Chromium(program) as browser:
+    with tempfile.TemporaryDirectory() as folder, chromium(program) as browser:
         pages = Path(folder)
         write_pages(pages)
         for name, page, dark in (

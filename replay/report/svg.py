@@ -126,11 +126,13 @@ def histogram(values: np.ndarray, labels: Sequence[tuple[float, str]], what: str
         for k, count in enumerate(counts.tolist()) if count
     ]  # fmt: skip
     marks.append(_line(left, bottom, right, bottom, "axis"))
+    free = float(left)
     for value, label in labels:
         at = left + (math.log10(value) - edges[0]) / (edges[-1] - edges[0]) * (right - left)
-        if left <= at <= right:
-            kind = "middle" if left + 24 < at < right - 24 else "start" if at < WIDTH / 2 else "end"
-            marks += [_line(at, bottom, at, bottom + 5, "axis"), _text(at, bottom + 18, label, kind)]
+        half = 4.0 * len(label)
+        if at - half >= free and at + half <= WIDTH:
+            marks += [_line(at, bottom, at, bottom + 5, "axis"), _text(at, bottom + 18, label, "middle")]
+            free = at + half + 10
     return _svg(bottom + 26, f"distribution of {what}", *marks)
 
 
