@@ -263,7 +263,8 @@
         if (each.style === "area") high = Math.max(high, 0);
       }
       if (low > high) [low, high] = [0, 1];
-      const pad = (high - low) * 0.07 || Math.abs(high) * 0.01 || 1;
+      const size = Math.max(Math.abs(low), Math.abs(high)), flatline = high - low <= 1e-9 * size || size < 1e-12;
+      const pad = flatline ? size * 0.01 + 1e-6 : (high - low) * 0.07;
       const flat = this.series.some((each) => each.style === "area");
       return { from: low - pad, to: flat ? high + pad * 0.2 : high + pad };
     }

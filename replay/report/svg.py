@@ -170,8 +170,8 @@ def grid(
 
 def nice(low: float, high: float, count: int) -> list[float]:
     """Round numbers, about `count` of them, from at most `low` to at least `high`."""
-    if not high > low:
-        high = low + (abs(low) or 1.0)
+    if high - low <= 1e-9 * (abs(low) + abs(high)) or high - low < 1e-12:
+        high = low + (abs(low) if abs(low) > 1e-9 else 1.0)
     raw = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -72,7 +72,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 class Chromium:
     """The page of a running browser.
 
-    `requests` are the URLs that it asked for, `errors` what the console complained of, since the last `open`.
+    Since the last `open`: `requests` are the URLs that it asked for, `blocked` the reasons why some were not sent,
+    `errors` what the console complained of.
     """
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -80,6 +81,7 @@ class Chromium:
         self.numbers = count(1)
         self.requests: list[str] = []
         self.errors: list[str] = []
+        self.blocked: list[str] = []
         self.session = ""
         page = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
@@ -103,6 +105,8 @@ class Chromium:
     def _note(self, method: str, params: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Network.loadingFailed" and "blockedReason" in params:
+            self.blocked.append(params["blockedReason"])
         elif method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(params["exceptionDetails"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
@@ -118,11 +122,16 @@ class Chromium:
         return answer["result"].get("value")
 
     def wait(self, code: str) -> None:
-        """Until the JavaScript expression is true.  TimeoutError when it never is."""
+        """Until the JavaScript expression is true."""
+        self.until(lambda: bool(self.evaluate(code)), code)
+
+    def until(self, happened: Callable[[], bool], what: str) -> None:
+        """Until `happened`, looking again after each frame.  TimeoutError that names `what` when it never does."""
         end = time.monotonic() + PATIENCE_S
-        while not self.evaluate(code):
+        while not happened():
             if time.monotonic() > end:
-                raise TimeoutError(code)
+                raise TimeoutError(f"{what} has not come true within {PATIENCE_S:.0f} s")
+            self.settle()
 
     def size(self, width: int, height: int, ratio: float = 1.0, mobile: bool = False) -> None:
         """Pretend to be a screen of that size in CSS pixels."""
@@ -138,7 +147,7 @@ class Chromium:
 
     def open(self, path: Path) -> None:
         """Load a file and wait until it has drawn itself."""
-        self.requests, self.errors = [], []
+        self.requests, self.errors, self.blocked = [], [], []
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait(f"document.readyState === 'complete' && location.href === {json.dumps(path.resolve().as_uri())}")
         self.settle()
