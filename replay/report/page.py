@@ -21,10 +21,7 @@ from replay.report.series import Charts
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
-HINT = (
-    "Drag to zoom in, double-click for all. On a chart that was clicked: wheel, + and − zoom, arrow keys move the "
-    "cursor, with Shift the view, 0 shows all. Touch: drag and pinch."
-)
+HINT = "Drag to zoom, double-click for all. After a click: wheel, + and −, arrow keys (Shift: the view), 0 for all."
 HEAT_HINT = (
     "As the strategy saw it, by local time. Stronger: larger sizes. Thin lines: best bid and ask. Bars: own quotes, "
     "blue to buy, orange to sell. Triangles: own fills, hollow where they took. Shaded: the book was not known."

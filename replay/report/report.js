@@ -196,6 +196,12 @@
   const middle = () => (view.cursor !== null && view.cursor >= view.from && view.cursor <= view.to
     ? view.cursor : (view.from + view.to) / 2);
 
+  // What the view covers, in words.
+  function shown() {
+    const [from, to] = [view.from, view.to].map((t) => fullTime(DATA.first + t).slice(0, 19));
+    return `${from} – ${from.slice(0, 10) === to.slice(0, 10) ? to.slice(11) : to} UTC`;
+  }
+
   function redraw() {
     if (planned) return;
     planned = true;
@@ -204,8 +210,7 @@
       const left = Math.max(0, ...charts.map((chart) => chart.prepare()));  // the same for all, so that times align
       for (const chart of charts) chart.draw(left);
       const when = document.getElementById("when");
-      if (when) when.textContent = fullTime(DATA.first + (view.cursor === null ? view.from : view.cursor))
-        + (view.cursor === null ? " …" : "");
+      if (when) when.textContent = view.cursor === null ? shown() : fullTime(DATA.first + view.cursor);
     });
   }
 
