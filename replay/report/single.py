@@ -103,6 +103,10 @@ def charts_of(result: Result, again: Reread | None) -> Charts:
         rows = result.records[name]
         series = Series("value", rows["ts"], rows["value"])
         charts.charts.append(Chart(name, "recorded by the strategy", [series], blind))
+    if len(busiest) > MOST_CHARTS:
+        charts.note += f"{len(busiest) - MOST_CHARTS:,} instruments with fewer fills are left out. "
+    if len(result.records) > MOST_CHARTS:
+        charts.note += f"{len(result.records) - MOST_CHARTS:,} recorded series with fewer points are left out."
     return charts
 
 

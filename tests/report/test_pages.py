@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from replay import ConfigError, DataError, Replay, Result
+from replay import ConfigError, DataError, Instrument, MakerTaker, Replay, Result, Strategy
 from replay.cli import main
 from replay.report.markup import fixed, signed
 from replay.report.several import MOST_COLOURED, MOST_FAINT, comparison_page, envelope, overlay, sweep_page
-from replay.report.single import NO_DATA, result_page
+from replay.report.single import MOST_CHARTS, NO_DATA, result_page
 from replay.sweep import Band, Sweep
+from replay.testing import synthetic_events
+from replay.units import US_PER_S
 from tests.report.conftest import EVIL
 
 
@@ -148,6 +151,44 @@ def test_a_run_without_fills_is_a_page(result: Result) -> None:
     still = replace(result, fills=result.fills[:0], orders=result.orders[:0], markouts=result.markouts[:0], records={})
     data = result_page(still).charts.as_dict()
     assert [chart["title"] for chart in data["charts"]] == ["Equity", "Drawdown"]
+
+
+def test_what_is_left_out_is_told(result: Result) -> None:
+    series = result.records["signal"]
+    many = replace(result, records={f"s{k}": series[: 2 + k] for k in range(MOST_CHARTS + 3)})
+    page = result_page(many)
+    titles = [chart["title"] for chart in page.charts.as_dict()["charts"]]
+    assert titles[4:] == [f"s{k}" for k in range(MOST_CHARTS + 2, 2, -1)]
+    assert "3 recorded series with fewer points are left out." in Elements(page.html()).text
+
+
+class Buyer(Strategy):
+    """Takes a little of everything, once."""
+
+    def on_start(self, ctx: Any) -> None:
+        ctx.at(1_700_000_000_000_000 + 5 * US_PER_S)
+
+    def on_timer(self, ctx: Any, timer: Any) -> None:
+        for i in range(2):
+            ctx.buy(i, 2)
+
+
+def test_every_currency_and_payoff_has_its_charts() -> None:
+    coins = [
+        Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001")),
+        Instrument("test", "B", "inverse", Decimal("0.1"), Decimal(1), Decimal(10), settle="BTC"),
+    ]
+    events = synthetic_events(coins, seed=3, messages=6_000)
+    both = Replay(events, instruments=coins, fees=MakerTaker("0", "0.0005")).run(Buyer())
+    page = result_page(both)
+    units = [(chart["title"], chart["unit"]) for chart in page.charts.as_dict()["charts"]]
+    assert [unit for title, unit in units if title == "Equity"] == ["P&L in USDT", "P&L in BTC"]
+    assert sum(title == "Price and own fills" for title, _ in units) == 2
+    text = Elements(page.html()).text
+    assert "At a glance, BTC" in text and "P&L in BTC" in text and "taker edge" in text
+    with pytest.raises(ConfigError, match="name one of USDT, BTC"):
+        comparison_page({"a": both, "b": both})
+    assert "P&L in BTC" in Elements(comparison_page({"a": both, "b": both}, "BTC").html()).text
 
 
 def test_a_sweep_compares_its_variants(sweep: Sweep) -> None:
