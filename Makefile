@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 KERNEL_TESTS := $(wildcard tests/unit/kernel tests/property)
 SECOND_LANE  := tests/faults tests/report tests/docs
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench screenshots clean
 
 demo: $(STAMP)
 	@$(PYTHON) -m replay demo
@@ -33,6 +33,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(PYTHON) -m benchmarks
+
+screenshots: $(STAMP)
+	@PYTHONPATH=. $(PYTHON) docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,7 @@
 """Makes the pictures of docs/images: `make screenshots`.
 
 The market is synthetic (a seed, so always the same), with lost messages, half an hour long; the strategies are those of
-`strategies/`.  Needs Chromium.  The pictures are of about the top of each page, as a reader sees it first.
-"""
+`strategies/`.  Needs Chromium."""
 
 from __future__ import annotations
 
@@ -13,11 +12,20 @@ from pathlib import Path
 from replay import LogNormalLatency, MakerTaker, PowerProbQueue, Replay
 from replay.testing import Faults, SyntheticMarket
 from replay.units import US_PER_MIN
+from strategies.grid import Grid
 from strategies.market_maker import MarketMaker
-from tests.report.chromium import Chromium, find_chromium
+from tests.report.chromium import Chromium, chromium, find_chromium
 
 IMAGES = Path(__file__).parent / "images"
-WIDTH, HEIGHT = 1180, 1240
+PICTURES = (
+    ("report-light", "report", False, 1180, 1240, "header"),
+    ("report-dark", "report", True, 1180, 1240, "header"),
+    ("books", "report", False, 1180, 960, "#books"),
+    ("comparison", "comparison", False, 1180, 1240, "header"),
+    ("band", "band", False, 1180, 1240, "header"),
+    ("phone", "report", False, 390, 844, "header"),
+)
+"""Name, page, dark, width, height, and what is at the top."""
 
 
 def market_replay(folder: Path) -> Replay:
@@ -36,10 +44,21 @@ def market_replay(folder: Path) -> Replay:
 def write_pages(folder: Path) -> None:
     """report.html, comparison.html and band.html."""
     replay = market_replay(folder)
-    replay.run(MarketMaker(skew_ticks=10), mode="compiled").to_html(folder / "report.html", replay=replay)
+    replay.run(Grid(), mode="compiled").to_html(folder / "report.html", replay=replay)
     sweep = replay.sweep(MarketMaker, half_spread_ticks=[2, 5, 10, 15, 20], skew_ticks=[0, 5, 10, 20, 40])
     sweep.to_html(folder / "comparison.html")
-    replay.band(MarketMaker, skew_ticks=10).to_html(folder / "band.html")
+    replay.band(MarketMaker, half_spread_ticks=2, skew_ticks=0).to_html(folder / "band.html")
+
+
+def photograph(browser: Chromium, pages: Path) -> None:
+    """All pictures of the pages; PICTURES says which."""
+    for name, page, dark, width, height, part in PICTURES:
+        browser.size(width, height, mobile=width < 500)
+        browser.dark(dark)
+        browser.open(pages / f"{page}.html")
+        browser.evaluate(f"document.querySelector('{part}').scrollIntoView()")
+        browser.settle()
+        browser.photograph(IMAGES / f"{name}.png")
 
 
 def main() -> int:
@@ -49,27 +68,9 @@ def main() -> int:
         print("no Chromium on PATH: apt-get install chromium", file=sys.stderr)
         return 1
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, Chromium(program) as browser:
-        pages = Path(folder)
-        write_pages(pages)
-        for name, page, dark in (
-            ("report-light", "report", False), ("report-dark", "report", True),
-            ("comparison", "comparison", False), ("band", "band", False),
-        ):  # fmt: skip
-            browser.size(WIDTH, HEIGHT)
-            browser.dark(dark)
-            browser.open(pages / f"{page}.html")
-            browser.photograph(IMAGES / f"{name}.png")
-        browser.size(WIDTH, 980)
-        browser.place("#books canvas")
-        browser.evaluate("document.querySelector('#books').scrollIntoView()")
-        browser.open(pages / "report.html")
-        browser.evaluate("document.querySelector('#books').scrollIntoView()")
-        browser.settle()
-        browser.photograph(IMAGES / "books.png")
-        browser.size(390, 844, mobile=True)
-        browser.open(pages / "report.html")
-        browser.photograph(IMAGES / "phone.png")
+    with tempfile.TemporaryDirectory() as folder, chromium(program) as browser:
+        write_pages(Path(folder))
+        photograph(browser, Path(folder))
     for path in sorted(IMAGES.glob("*.png")):
         print(f"{path}  {path.stat().st_size / 1e3:.0f} kB")
     return 0

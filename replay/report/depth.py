@@ -238,14 +238,16 @@ def moments_of(result: Result) -> list[Moment]:
     after = np.searchsorted(times, times + WINDOW_US // 2) - np.arange(len(times))
     busy = int(np.argmax(after))
     at = int(times[busy]) + WINDOW_US // 4
-    found = [Moment(at, _nearest(fills, at), "most fills")]
+    found = [Moment(at, nearest_instrument(fills, at), "most fills")]
     worst = _worst_fill(result)
     if worst is not None:
         found.append(worst)
     for currency in dict.fromkeys(part.currency for part in result.summary_by_instrument):
         drawdown = result.curve(currency).drawdown(None)
         if drawdown is not None:
-            found.append(Moment(drawdown.trough_us, _nearest(fills, drawdown.trough_us), "bottom of the drawdown"))
+            found.append(
+                Moment(drawdown.trough_us, nearest_instrument(fills, drawdown.trough_us), "bottom of the drawdown")
+            )
     apart: list[Moment] = []
     for moment in (_inside(result, moment) for moment in found):
         if all(abs(moment.time_us - other.time_us) > WINDOW_US // 2 for other in apart):
@@ -260,8 +262,10 @@ def _inside(result: Result, moment: Moment) -> Moment:
     return Moment(time_us, moment.instrument, moment.why)
 
 
-def _nearest(fills: np.ndarray, time_us: int) -> int:
-    """The instrument of the fill nearest to a time."""
+def nearest_instrument(fills: np.ndarray, time_us: int) -> int:
+    """The instrument of the fill nearest to a time (µs, local); the first without fills."""
+    if not len(fills):
+        return 0
     return int(fills["instrument"][np.argmin(np.abs(fills["local_ts"] - time_us))])
 
 

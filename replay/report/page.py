@@ -16,15 +16,12 @@ from typing import Any
 
 from replay._version import __version__
 from replay.errors import DataError
-from replay.report.markup import Html, facts, section
+from replay.report.markup import Html, facts, paragraph, section
 from replay.report.series import Charts
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
-HINT = (
-    "Drag to zoom in, double-click for all. On a chart that was clicked: wheel, + and − zoom, arrow keys move the "
-    "cursor, with Shift the view, 0 shows all. Touch: drag and pinch."
-)
+HINT = "Drag to zoom, double-click for all. After a click: wheel, + and −, arrow keys (Shift: the view), 0 for all."
 HEAT_HINT = (
     "As the strategy saw it, by local time. Stronger: larger sizes. Thin lines: best bid and ask. Bars: own quotes, "
     "blue to buy, orange to sell. Triangles: own fills, hollow where they took. Shaded: the book was not known."
@@ -96,8 +93,11 @@ def time_charts(charts: Charts) -> Html:
             f" <small>{escape(chart.unit)}</small>{note}<span class='legend'></span></figcaption>"
             f'<canvas tabindex="0" role="img" aria-label="{escape(chart.title)} over time"></canvas></figure>'
         )
+    note = paragraph(charts.note, "hint") if charts.note else ""
     bar = f'<div class="toolbar" id="tools">{tools}<output id="when"></output></div>'
-    return Html(f'<section id="time"><h2>Over time</h2>{bar}<p class="hint">{HINT}</p>{"".join(places)}</section>')
+    return Html(
+        f'<section id="time"><h2>Over time</h2>{bar}<p class="hint">{HINT}</p>{"".join(places)}{note}</section>'
+    )
 
 
 def heat_maps(heat: list[dict[str, Any]], otherwise: str) -> Html:

@@ -12,14 +12,12 @@ from replay.metrics import Metrics
 from replay.report.markup import NONE, Html, moment, notes, number, section, share, signed, span, table, tiles
 from replay.report.page import provenance
 from replay.report.svg import figure, histogram, legend, steps_chart, waterfall
-from replay.units import US_PER_MIN, US_PER_MS, US_PER_S
+from replay.units import US_PER_MS
 
 if TYPE_CHECKING:
     from replay.results import Result
 
-TIMES = ((1, "1 µs"), (10, "10 µs"), (100, "100 µs"), (US_PER_MS, "1 ms"), (10 * US_PER_MS, "10 ms"),
-         (100 * US_PER_MS, "0.1 s"), (US_PER_S, "1 s"), (10 * US_PER_S, "10 s"), (100 * US_PER_S, "100 s"),
-         (60 * US_PER_MIN, "1 h"))  # fmt: skip
+TIMES = tuple((factor * 10**power, span(factor * 10**power)) for power in range(10) for factor in (1, 2, 5))
 """Places on the scale of a distribution of times, µs."""
 
 MOST_GAPS = 200
@@ -107,9 +105,6 @@ def orders(result: Result) -> Html:
     rows = [(f"filled by {name}", f"{count:,}") for name, count in zip(codes.CAUSE_NAMES, causes.tolist()) if count]
     rows += [(f"refused: {reason}", f"{count:,}") for reason, count in sorted(result.refusals.items())]
     rows += [("open at the end", f"{result.open_orders:,}")] if result.open_orders else []
-    front = fills["front"][(fills["maker"] == 1) & (fills["cause"] == codes.CAUSE_QUEUE)]
-    if len(front):
-        rows.append(("median lots ahead at a fill from the queue", number(float(np.median(front)), 4)))
     listed = table(("orders", "count"), rows) if rows else ""
     return section("Queue and latency", Html(f'<div class="row">{"".join(pictures)}</div>' if pictures else ""),
                    listed, anchor="orders")  # fmt: skip
@@ -120,19 +115,19 @@ def _median(values: np.ndarray) -> str:
 
 
 def figures_table(of: dict[str, Metrics]) -> Html:
-    """Every metric, a column for each currency, as HTML."""
+    """Every metric in three tables, a column for each currency, as HTML."""
     columns = [_figures(metrics) for metrics in of.values()]
-    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
-    return table(("figure", *of), rows)
+    tables = []
+    for group in columns[0]:
+        rows = [(name, *(column[group][name] for column in columns)) for name in columns[0][group]]
+        tables.append(table((group, *of), rows))
+    return Html(f'<div class="row">{"".join(tables)}</div>')
 
 
-def _figures(of: Metrics) -> dict[str, str]:
+def _figures(of: Metrics) -> dict[str, dict[str, str]]:
     trades, placed, fall = of.trades, of.orders, of.drawdown
-    return {
+    profit = {
         "net": signed(of.net), "of it over blind time": signed(of.blind_net),
-        "fees paid": number(of.fees), "funding paid": number(of.funding),
-        "fees, part of the P&L before both": share(of.fee_share), "funding, likewise": share(of.funding_share),
-        "fees, basis points of turnover": number(of.fees_bps, 4),
         "return": share(of.total_return, 4), "return, a year": share(of.annualised_return),
         "volatility, a year": share(of.volatility), "Sharpe ratio, a year": number(of.sharpe, 4),
         "Sortino ratio, a year": number(of.sortino, 4), "Calmar ratio": number(of.calmar, 4),
@@ -140,20 +135,27 @@ def _figures(of: Metrics) -> dict[str, str]:
         "largest drawdown": number(fall.money if fall else None),
         "drawdown begins": moment(fall.peak_us) if fall else NONE,
         "drawdown ends": NONE if fall is None or fall.recovery_us is None else moment(fall.recovery_us),
-        "exposure": share(of.exposure), "turnover": number(of.turnover),
-        "turnover / capital": number(of.turnover_ratio, 4),
-        "fills": f"{of.fills:,}", "maker share": share(of.maker_share),
-        "slippage of taking fills, bp": number(of.slippage_bps, 4),
-        "fills without a known mid": f"{of.fills_without_mid:,}",
+        "exposure": share(of.exposure), "blind time": span(of.blind_us),
+    }  # fmt: skip
+    trading = {
         "round trips": f"{trades.count:,}", "won": share(trades.win_rate),
-        "profit factor": number(trades.profit_factor, 4), "expectancy": signed(trades.expectancy),
-        "average win": signed(trades.average_win), "average loss": signed(trades.average_loss),
+        "profit factor": number(trades.profit_factor, 4), "expectancy": signed(trades.expectancy, 4),
+        "average win": signed(trades.average_win, 4), "average loss": signed(trades.average_loss, 4),
         "holding time, mean": span(trades.holding_mean_us), "holding time, median": span(trades.holding_median_us),
         "holding time, longest": span(trades.holding_max_us),
-        "orders accepted": f"{placed.count:,}", "executed share of an order": share(placed.fill_ratio),
-        "queue wait, mean": span(placed.queue_wait_mean_us), "queue wait, median": span(placed.queue_wait_median_us),
-        "blind time": span(of.blind_us),
+        "turnover": number(of.turnover), "turnover / capital": number(of.turnover_ratio, 4),
     }  # fmt: skip
+    costs = {
+        "fills": f"{of.fills:,}", "maker share": share(of.maker_share),
+        "fills without a known mid": f"{of.fills_without_mid:,}",
+        "slippage of taking fills, bp": number(of.slippage_bps, 4),
+        "fees paid": number(of.fees), "fees, bp of turnover": number(of.fees_bps, 4),
+        "fees, part of P&L before": share(of.fee_share), "funding paid": number(of.funding),
+        "funding, likewise": share(of.funding_share), "orders accepted": f"{placed.count:,}",
+        "executed share of an order": share(placed.fill_ratio),
+        "queue wait, mean": span(placed.queue_wait_mean_us), "queue wait, median": span(placed.queue_wait_median_us),
+    }  # fmt: skip
+    return {"profit and risk": profit, "round trips": trading, "execution and costs": costs}
 
 
 def instruments(result: Result) -> Html:

@@ -196,6 +196,12 @@
   const middle = () => (view.cursor !== null && view.cursor >= view.from && view.cursor <= view.to
     ? view.cursor : (view.from + view.to) / 2);
 
+  // What the view covers, in words.
+  function shown() {
+    const [from, to] = [view.from, view.to].map((t) => fullTime(DATA.first + t).slice(0, 19));
+    return `${from} – ${from.slice(0, 10) === to.slice(0, 10) ? to.slice(11) : to} UTC`;
+  }
+
   function redraw() {
     if (planned) return;
     planned = true;
@@ -204,8 +210,7 @@
       const left = Math.max(0, ...charts.map((chart) => chart.prepare()));  // the same for all, so that times align
       for (const chart of charts) chart.draw(left);
       const when = document.getElementById("when");
-      if (when) when.textContent = fullTime(DATA.first + (view.cursor === null ? view.from : view.cursor))
-        + (view.cursor === null ? " …" : "");
+      if (when) when.textContent = view.cursor === null ? shown() : fullTime(DATA.first + view.cursor);
     });
   }
 
@@ -263,7 +268,8 @@
         if (each.style === "area") high = Math.max(high, 0);
       }
       if (low > high) [low, high] = [0, 1];
-      const pad = (high - low) * 0.07 || Math.abs(high) * 0.01 || 1;
+      const size = Math.max(Math.abs(low), Math.abs(high)), flatline = high - low <= 1e-9 * size || size < 1e-12;
+      const pad = flatline ? size * 0.01 + 1e-6 : (high - low) * 0.07;
       const flat = this.series.some((each) => each.style === "area");
       return { from: low - pad, to: flat ? high + pad * 0.2 : high + pad };
     }

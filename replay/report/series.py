@@ -73,6 +73,8 @@ class Charts:
     first_us: int
     last_us: int
     charts: list[Chart] = field(default_factory=list)
+    note: str = ""
+    """What is left out."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from replay.errors import ConfigError
-from replay.report.depth import Moment, Reread, heat_map, moments_of, reread
+from replay.report.depth import Moment, Reread, heat_map, moments_of, nearest_instrument, reread
 from replay.report.markup import moment, section, span
 from replay.report.page import Page, heat_maps, time_charts
 from replay.report.parts import figures_table, headline, instruments, money, orders, quality, settings
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MOST_CHARTS = 8
 """Instruments that get charts of their own, and recorded series likewise: the ones with most fills or points."""
-MOST_MOMENTS = 8
 NO_DATA = (
     "The book is not part of a result. Give the data again to see it: result.to_html(path, replay=replay), or "
     "replay report DIR --data FILE… --adapter NAME."
@@ -31,20 +30,15 @@ NO_DATA = (
 
 def result_page(result: Result, replay: Replay | None = None, moments: Sequence[Time] | None = None) -> Page:
     """See `Result.to_html`."""
-    chosen = moments_of(result) if moments is None else [_moment(result, time) for time in moments]
-    if moments is not None and replay is None and moments:
-        raise ConfigError("moments", moments, "need the data", "give replay= as well")
-    again = reread(result, replay, chosen) if replay is not None else None
-    heat = [] if again is None else [each for each in (heat_map(c, result) for c in again.columns) if each is not None]
+    again, heat, otherwise = _read_again(result, replay, moments)
     currencies = list(dict.fromkeys(part.currency for part in result.summary_by_instrument))
     metrics = {currency: result.metrics(currency) for currency in result.currencies}
     charts = charts_of(result, again)
-    none = NO_DATA if again is None else "No book was known around these moments." if chosen else "There is no fill."
     body = [
         *(headline(metrics[currency], result) for currency in currencies),
         time_charts(charts),
         section("Where the money came from", *(money(each) for each in metrics.values()), anchor="money"),
-        heat_maps(heat, none),
+        heat_maps(heat, otherwise),
         orders(result),
         section("All figures", figures_table(metrics), anchor="figures"),
         section("Instruments", instruments(result)),
@@ -57,6 +51,21 @@ def result_page(result: Result, replay: Replay | None = None, moments: Sequence[
     return Page(result.strategy, subtitle, body, charts, heat)
 
 
+def _read_again(
+    result: Result, replay: Replay | None, moments: Sequence[Time] | None
+) -> tuple[Reread | None, list[dict[str, Any]], str]:
+    """What the data say when they are there, the heat maps, and why there are none."""
+    if replay is None:
+        if moments:
+            raise ConfigError("moments", moments, "need the data", "give replay= as well")
+        return None, [], NO_DATA
+    chosen = moments_of(result) if moments is None else [_moment(result, time) for time in moments]
+    again = reread(result, replay, chosen)
+    maps = (heat_map(columns, result) for columns in again.columns)
+    otherwise = "No book was known around these moments." if chosen else "There is no fill to look at."
+    return again, [each for each in maps if each is not None], otherwise
+
+
 def _moment(result: Result, time: Time) -> Moment:
     try:
         time_us = us_from_time(time)
@@ -65,9 +74,7 @@ def _moment(result: Result, time: Time) -> Moment:
     if not result.first_us <= time_us <= result.last_us:
         raise ConfigError("moments", time, f"lies outside of the run, {moment(result.first_us)} to "
                           f"{moment(result.last_us)}")  # fmt: skip
-    fills = result.fills
-    nearest = int(fills["instrument"][np.argmin(np.abs(fills["local_ts"] - time_us))]) if len(fills) else 0
-    return Moment(time_us, nearest, moment(time_us))
+    return Moment(time_us, nearest_instrument(result.fills, time_us), moment(time_us))
 
 
 # --------------------------------------------------------------------------------------------------------- over time
@@ -96,6 +103,10 @@ def charts_of(result: Result, again: Reread | None) -> Charts:
         rows = result.records[name]
         series = Series("value", rows["ts"], rows["value"])
         charts.charts.append(Chart(name, "recorded by the strategy", [series], blind))
+    if len(busiest) > MOST_CHARTS:
+        charts.note += f"{len(busiest) - MOST_CHARTS:,} instruments with fewer fills are left out. "
+    if len(result.records) > MOST_CHARTS:
+        charts.note += f"{len(result.records) - MOST_CHARTS:,} recorded series with fewer points are left out."
     return charts
 
 

@@ -126,11 +126,13 @@ def histogram(values: np.ndarray, labels: Sequence[tuple[float, str]], what: str
         for k, count in enumerate(counts.tolist()) if count
     ]  # fmt: skip
     marks.append(_line(left, bottom, right, bottom, "axis"))
+    free = float(left)
     for value, label in labels:
         at = left + (math.log10(value) - edges[0]) / (edges[-1] - edges[0]) * (right - left)
-        if left <= at <= right:
-            kind = "middle" if left + 24 < at < right - 24 else "start" if at < WIDTH / 2 else "end"
-            marks += [_line(at, bottom, at, bottom + 5, "axis"), _text(at, bottom + 18, label, kind)]
+        half = 4.0 * len(label)
+        if at - half >= free and at + half <= WIDTH:
+            marks += [_line(at, bottom, at, bottom + 5, "axis"), _text(at, bottom + 18, label, "middle")]
+            free = at + half + 10
     return _svg(bottom + 26, f"distribution of {what}", *marks)
 
 
@@ -168,8 +170,8 @@ def grid(
 
 def nice(low: float, high: float, count: int) -> list[float]:
     """Round numbers, about `count` of them, from at most `low` to at least `high`."""
-    if not high > low:
-        high = low + (abs(low) or 1.0)
+    if high - low <= 1e-9 * (abs(low) + abs(high)) or high - low < 1e-12:
+        high = low + (abs(low) if abs(low) > 1e-9 else 1.0)
     raw = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)

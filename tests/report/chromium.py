@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
@@ -33,61 +33,60 @@ def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-class Chromium:
-    """One browser with one page, ended by leaving the `with` block.
+@contextmanager
+def chromium(program: str) -> Iterator[Chromium]:
+    """A browser with one empty page, ended with the block."""
+    with tempfile.TemporaryDirectory(prefix="tickreplay-chromium-", ignore_cleanup_errors=True) as folder:
+        command = [program, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with connect(_address(process, Path(folder)), max_size=None, compression=None) as socket:
+                yield Chromium(socket)
+        finally:
+            _end(process)
 
-    `requests` are the URLs that the page asked for, `errors` what the console complained of, since the last `open`.
+
+def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """Where it listens: it writes that into its folder when it is ready."""
+    path = folder / "DevToolsActivePort"
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"Chromium ended at once with code {process.returncode}")
+        lines = path.read_text().split() if path.exists() else []
+        if len(lines) == 2:
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        time.sleep(0.02)
+    raise TimeoutError(f"Chromium has not begun to listen within {PATIENCE_S:.0f} s")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Chromium:
+    """The page of a running browser.
+
+    Since the last `open`: `requests` are the URLs that it asked for, `blocked` the reasons why some were not sent,
+    `errors` what the console complained of.
     """
 
-    def __init__(self, program: str) -> None:
-        self.program = program
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
         self.numbers = count(1)
         self.requests: list[str] = []
         self.errors: list[str] = []
-
-    def __enter__(self) -> Chromium:
-        self.folder = tempfile.TemporaryDirectory(prefix="tickreplay-chromium-", ignore_cleanup_errors=True)
-        command = [self.program, *FLAGS, f"--user-data-dir={self.folder.name}", "about:blank"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            self.socket: ClientConnection = connect(self._address(), max_size=None, compression=None)
-            self.session = ""
-            page = self.call("Target.createTarget", url="about:blank")["targetId"]
-            self.session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
-            for domain in ("Page", "Runtime", "Network", "Log"):
-                self.call(f"{domain}.enable")
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.socket.close()
-        self._end()
-
-    def _end(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.folder.cleanup()
-
-    def _address(self) -> str:
-        """Where it listens: it writes that into its folder when it is ready."""
-        path = Path(self.folder.name) / "DevToolsActivePort"
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"{self.program} ended at once with code {self.process.returncode}")
-            lines = path.read_text().split() if path.exists() else []
-            if len(lines) == 2:
-                return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-            time.sleep(0.02)
-        raise TimeoutError(f"{self.program} has not begun to listen within {PATIENCE_S:.0f} s")
+        self.blocked: list[str] = []
+        self.session = ""
+        page = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Ask for something and wait for the answer; what happens meanwhile is noted.  RuntimeError for a refusal."""
@@ -106,6 +105,8 @@ class Chromium:
     def _note(self, method: str, params: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Network.loadingFailed" and "blockedReason" in params:
+            self.blocked.append(params["blockedReason"])
         elif method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(params["exceptionDetails"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
@@ -121,11 +122,16 @@ class Chromium:
         return answer["result"].get("value")
 
     def wait(self, code: str) -> None:
-        """Until the JavaScript expression is true.  TimeoutError when it never is."""
+        """Until the JavaScript expression is true."""
+        self.until(lambda: bool(self.evaluate(code)), code)
+
+    def until(self, happened: Callable[[], bool], what: str) -> None:
+        """Until `happened`, looking again after each frame.  TimeoutError that names `what` when it never does."""
         end = time.monotonic() + PATIENCE_S
-        while not self.evaluate(code):
+        while not happened():
             if time.monotonic() > end:
-                raise TimeoutError(code)
+                raise TimeoutError(f"{what} has not come true within {PATIENCE_S:.0f} s")
+            self.settle()
 
     def size(self, width: int, height: int, ratio: float = 1.0, mobile: bool = False) -> None:
         """Pretend to be a screen of that size in CSS pixels."""
@@ -141,7 +147,7 @@ class Chromium:
 
     def open(self, path: Path) -> None:
         """Load a file and wait until it has drawn itself."""
-        self.requests, self.errors = [], []
+        self.requests, self.errors, self.blocked = [], [], []
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait(f"document.readyState === 'complete' && location.href === {json.dumps(path.resolve().as_uri())}")
         self.settle()
@@ -192,11 +198,3 @@ class Chromium:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]
             more = {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", **more)["data"]))
-
-
-def unless(found: str | None, skip: Callable[[str], Any]) -> str:
-    """The browser that was found, or the test is skipped and says how to get one."""
-    if found is None:
-        skip("no Chromium on PATH: apt-get install chromium (bash .ci/run does it)")
-    assert found is not None
-    return found
