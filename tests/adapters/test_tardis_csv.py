@@ -117,7 +117,7 @@ OPTION_ROWS = timed(
 
 
 def snapshot_kind(depth: int) -> tuple[str, st.SearchStrategy[list[str]]]:
-    """Header and rows of book_snapshot_N: asks above 13, bids below; levels may be missing, on the side of the asks all."""
+    """Header and rows of book_snapshot_N: asks above 13, bids below; levels may be missing, all asks, too."""
     names = [f"{side}[{i}].{what}" for i in range(depth) for side in ("asks", "bids") for what in ("price", "amount")]
     lines = st.integers(0, 2**32).map(lambda seed: _snapshot_cells(depth, random.Random(seed)))
     return ",".join(("exchange,symbol,timestamp,local_timestamp", *names)), timed(lines)
