@@ -62,6 +62,10 @@ class DataFile(ABC):
         Names are `venue,symbol`; `notes` counts what is left out because no event can say it.
         """
 
+    def option_summaries(self, offset_us: int) -> Iterator[tuple[str, Any]]:
+        """(venue, batch of `replay.store.options.SCHEMA`), `offset_us` added to local times; most files have none."""
+        return iter(())
+
     @property
     def first_us(self) -> int:
         """Local time of the first row."""
@@ -218,6 +222,11 @@ class DataSetSource:
             raise ConfigError("rows", rows, "must be at least 1")
         self._start()
         return merged([self._lane(files, a, rows) for files, a in zip(self.lanes, self.assemblers)], rows)
+
+    def option_summaries(self) -> Iterator[tuple[str, Any]]:
+        """See `replay.store.options.OptionSource`; the files one after the other, by time of their first rows."""
+        for file in sorted(self.files, key=lambda each: each.first_us):
+            yield from file.option_summaries(self.offset_us)
 
     def _lane(self, files: Sequence[DataFile], assembler: Assembler, batch_rows: int) -> Iterator[np.ndarray]:
         for file in files:

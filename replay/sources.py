@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from os import fspath
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -74,12 +74,14 @@ class Adapter(Protocol):
         instruments: Sequence[Instrument] = (),
         drop_every: int = 0,
         drop_from: int = 0,
+        **options: Any,
     ) -> Source:
         """Recordings as a source; several files of one instrument are one recording.
 
         `instruments` gives ticks and lots that are known; others are found in the data.  `drop_every`, `drop_from`
         leave out the depth messages whose 0-based ordinal i has i >= drop_from and i % drop_every == 0 (0: none).
-        Raises DataError for what cannot be read.
+        `options` are the adapter's own.  ConfigError for wrong options, DataError for
+        what cannot be read.
         """
 
 
