@@ -243,6 +243,15 @@ def test_checksums_are_those_of_a_sorted_list(changes: list[tuple[bool, int, int
     assert book.checksum() == checksum(*texts)
 
 
+def test_a_chain_that_begins_anew_inside_a_gap_is_kept_in_order() -> None:
+    """What was kept aside before cannot be put in order with it, and is forgotten."""
+    decoder = OKX.decoder([SWAP])
+    for each in (book("snapshot", 10), book("update", 20, 18), book("update", 3, 20, [("1", "2")])):
+        decoder.feed(json.dumps(each).encode(), START_MS * 1_000_000, lambda batch: None)
+        decoder.sequencer.check()
+    assert decoder.sequencer.feeds["kept"].tolist() == [1]
+
+
 @pytest.fixture(scope="module")
 def capture(captures: Path) -> RecordingSource:
     """The capture of 2022, without ids."""
@@ -335,6 +344,10 @@ def test_a_corrupted_message_is_found_by_its_own_checksum(capture: RecordingSour
     decoder = OKX.decoder(capture.instruments, timing=capture.survey.timing)
     events = fed(decoder, [*lines[:at], wrong, *lines[at + 1 :]])
     (gap,) = events[events["kind"] == GAP]
+    assert len(decoder.commands()) == 1
+    later = [line for line in lines[at + 1 :] if is_book(line) and b"BTC-USDT" in line]
+    assert len(fed(decoder, later)) == 0
+    assert decoder.commands() == [], "it was asked for already"
     assert (gap["ts"], gap["seq"], gap["value"]) == (int(wrong.partition(b" ")[0]) // 1000, -1, -1)
     never = OKX.decoder(capture.instruments, timing=capture.survey.timing, checksums="never")
     assert not (fed(never, [*lines[:at], wrong, *lines[at + 1 :]])["kind"] == GAP).any()
