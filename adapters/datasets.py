@@ -109,6 +109,17 @@ def survey(file: DataFile, names: Names) -> None:
     file.owners = tuple(int(i) for i in np.flatnonzero(findings["rows"]))
     if not file.owners:
         raise DataError("it has no rows", str(file.path))
+    for owner in file.owners:
+        venue_and_symbol(names.list[owner], str(file.path))
+
+
+def venue_and_symbol(name: bytes, path: str = "") -> tuple[str, str]:
+    """The two parts of `venue,symbol`; DataError when it is something else."""
+    try:
+        venue, symbol = name.decode().split(",")
+    except ValueError:  # also of what is no UTF-8
+        raise DataError(f"{name[:60]!r} does not name a venue and a symbol", path) from None
+    return venue, symbol
 
 
 def lanes_of(files: Sequence[DataFile], names: Names) -> list[list[DataFile]]:
@@ -159,10 +170,7 @@ class DataSetSource:
         return total
 
     def _instruments(self, infer: Infer, given: Sequence[Instrument]) -> tuple[Instrument, ...]:
-        names = []
-        for name in self.names.list:
-            venue, symbol = name.decode().split(",")
-            names.append((venue, symbol))
+        names = [venue_and_symbol(name) for name in self.names.list]
         one_venue = len({venue for venue, _ in names}) == 1
         known = {(instrument.venue, instrument.symbol): instrument for instrument in given}
         if one_venue:  # a given instrument may call the venue by another name
