@@ -249,7 +249,8 @@ def name(data: Json) -> str:
 
 def has_negative_price(data: Json) -> bool:
     """Whether a price in a message of a spread is below zero, which no event can say."""
-    rows = [row for side in ("bids", "asks") for row in data.get(side) or () if isinstance(row, list)]
+    sides = [side for side in (data.get("bids"), data.get("asks")) if isinstance(side, list)]
+    rows = [row for side in sides for row in side if isinstance(row, list)]
     return any(str(price).startswith("-") for price in (data.get("px"), *(row[0] for row in rows if row)))
 
 

@@ -18,6 +18,7 @@ FOUND = [
     ("deribit", b'{"method":"subscription","params":{"channel":"trades.X.raw","data":[{"trade_seq":7,"price":4469.5,'
                 b'"timestamp":1584058044032,"direction":"sell","instrument_name":"BTC-PERPETUAL","amount":1,'
                 b'"liquidation":{}}]}}'),
+    ("okx", b'{"arg":{"channel":"sprd-bbo-tbt","sprdId":"A_B"},"data":[{"bids":true,"asks":[],"ts":"1652459224000"}]}'),
     ("binance-spot", b'{"e":[["1","2"]],"s":"BTCUSDT"}'),
     ("binance-usdm", b'{"e":{},"s":"BTCUSDT"}'),
     ("tardis-csv", b"exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
