@@ -24,7 +24,7 @@ from adapters.decoders import binance_lines
 from adapters.decoders.binance import BinanceDecoder
 from adapters.live.order import Order
 from adapters.sequencing import Repair, Timing
-from replay.errors import ConfigError, DataError
+from replay.errors import ConfigError, DataError, TransportError
 from replay.events import GAP
 from replay.instruments import Instrument
 from replay.sources import find_adapter
@@ -187,6 +187,17 @@ def test_what_is_no_recording_is_told_so(tmp_path: Path) -> None:
     (tmp_path / ABOUT).write_text("{}")
     with pytest.raises(DataError, match="not what `replay record` writes"):
         ADAPTER.open([tmp_path])
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
+    recorder = record(tmp_path / "here", 0, 3, close=False)
+    (tmp_path / "here" / ABOUT).unlink()
+    (tmp_path / "here").rmdir()
+    with pytest.raises(TransportError, match="cannot be written"):
+        recorder.flush()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be recorded into"):
+        Recorder(tmp_path / "file", HERE)
 
 
 VICTIM = """
