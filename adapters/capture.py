@@ -304,7 +304,7 @@ def _files(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
     if len(folders) != 1:
         raise DataError("name one recorded folder, or files of one", ", ".join(map(str, paths)))
     folder = folders.pop()
-    named = [path for path in paths if not path.is_dir()] or list(folder.glob("*.gz"))
+    named = [path for path in paths if not path.is_dir() and path.name != ABOUT] or list(folder.glob("*.gz"))
     if not named:
         raise DataError("nothing is recorded in it", str(folder))
     for path in named:

@@ -116,7 +116,7 @@ class LiveSource:
                     self.reached_us = int(batch["ts"][-1])
                     begun = True
                 else:
-                    self.reached_us = us_from_ns(reached_ns + self.timing.offset_ns)
+                    self.reached_us = max(self.reached_us, us_from_ns(reached_ns + self.timing.offset_ns))
                 if begun:
                     yield batch
             if self._error is not None:

@@ -83,6 +83,12 @@ def test_a_recording_reads_back_as_the_events_of_the_live_decoder(tmp_path: Path
     assert not source.quality.live
 
 
+def test_a_folder_may_be_named_by_all_of_its_files(tmp_path: Path) -> None:
+    record(tmp_path, 0, 200, Blocks(flush_bytes=2_000, file_bytes=3_000))
+    source = ADAPTER.open(list(tmp_path.iterdir())[::-1])
+    assert np.concatenate([batch.copy() for batch in source.batches()]).tobytes() == decoded(200).tobytes()
+
+
 def test_the_venues_own_adapter_reads_the_files_too(tmp_path: Path) -> None:
     record(tmp_path, 0, 500)
     source = find_adapter("binance-spot").open(sorted(tmp_path.glob("*.gz")), instruments=[BTC])
