@@ -61,11 +61,19 @@ def open_recording(path: Path) -> IO[bytes]:
     if path.is_dir():
         raise DataError("this is a directory, not a recording", str(path), hint="name the files in it")
     try:
-        raw = io.BufferedReader(_Metered(path), BLOCK_BYTES)
+        raw: IO[bytes] = io.BufferedReader(_Metered(path), BLOCK_BYTES)
     except FileNotFoundError:
         raise DataError("no such file", str(path)) from None
     except OSError as error:
         raise DataError(f"cannot be opened ({error.strerror})", str(path)) from error
+    try:
+        return _decompressed(raw, path)
+    except BaseException:
+        raw.close()
+        raise
+
+
+def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
     magic = raw.read(2)
     raw.seek(0)
     if magic == GZIP_MAGIC:
@@ -73,7 +81,6 @@ def open_recording(path: Path) -> IO[bytes]:
         stream.myfileobj = raw  # type: ignore[attr-defined]  # what it closes with itself
         return stream
     if path.suffix == ".gz":
-        raw.close()
         what = "it is empty" if not magic else "it does not start as gzip does"
         raise DataError(f"the name says gzip but {what}", str(path), hint="rename it or download it again")
     return raw

@@ -23,7 +23,7 @@ LOCK = "lock"
 
 
 class Slot:
-    """An empty folder `path` that belongs to this process until `release`."""
+    """An empty folder `path` that belongs to this process until `release`, or the end of a `with` block."""
 
     def __init__(self, store: Path) -> None:
         numbers = count()
@@ -34,6 +34,12 @@ class Slot:
             lock = _locked(self.path)
         self._lock = lock
         _empty(self.path)
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Delete the folder and what is left in it."""

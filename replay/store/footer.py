@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 from replay.errors import DataError
 from replay.instruments import Instrument
 from replay.quality import Gap, InstrumentQuality
+from replay.sources import count_read
 from replay.units import plain
 
 SCHEMA_VERSION = 1
 KEY = b"tickreplay"
+HASHED_BYTES = 1 << 20
 _DECIMALS = tuple(term.name for term in fields(Instrument) if term.type == "Decimal")
 """Terms of an instrument that JSON keeps as text."""
 
@@ -41,10 +43,14 @@ class SourceFile:
     def of(cls, path: Path | str) -> SourceFile:
         """Read the file once.  DataError when that cannot be done."""
         path = Path(path)
+        size, digest = 0, hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256")
-                return cls(path.name, file.tell(), digest.hexdigest())
+            with path.open("rb", buffering=0) as file:
+                while data := file.read(HASHED_BYTES):
+                    digest.update(data)
+                    size += len(data)
+                    count_read(len(data))
+            return cls(path.name, size, digest.hexdigest())
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", fspath(path)) from None
 

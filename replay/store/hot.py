@@ -44,8 +44,7 @@ def _make(root: Path, file: DayFile, path: Path) -> None:
     footer = file.footer
     schema = hot_schema(footer.digest)
     grid = Grid.of(footer.instrument, footer.instrument, decimals=True)
-    slot = Slot(root)
-    try:
+    with Slot(root) as slot:
         aside = slot.path / layout.HOT_NAME
         with pa.OSFile(fspath(aside), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
             for batch in parquet_batches(file.path, footer, INT64_MIN, INT64_MAX, BATCH_ROWS):
@@ -55,5 +54,3 @@ def _make(root: Path, file: DayFile, path: Path) -> None:
                 out.write_batch(pa.record_batch(arrays, schema=schema))
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.replace(path)
-    finally:
-        slot.release()

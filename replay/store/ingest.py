@@ -37,8 +37,9 @@ from replay.instruments import Instrument
 from replay.quality import QualityReport
 from replay.sources import BATCH_ROWS, Part, Source, find_adapter, metered
 from replay.store import layout
-from replay.store.aside import Slot, writing_errors
+from replay.store.aside import Slot, sweep, writing_errors
 from replay.store.footer import SourceFile
+from replay.store.interrupts import interrupts_held
 from replay.store.prefetch import prefetched
 from replay.store.store import Store
 from replay.store.writer import Existing
@@ -98,7 +99,7 @@ class Task:
 
 
 class Stopped(Exception):
-    """The import was given up while this part was read."""
+    """The import was given up."""
 
 
 class Watch:
@@ -114,12 +115,16 @@ class Watch:
     def read(self, count: int) -> None:
         """Count bytes; Stopped when the import was given up or the process that wanted it is gone."""
         self.counters[self.at + 1] = min(self.counters[self.at + 1] + count, self.limit)
-        if self.counters[0] or os.getppid() != self.parent:
-            raise Stopped
+        self._check()
 
     def wrote(self, rows: int) -> None:
-        """Set rows."""
+        """Set rows; Stopped as in `read`."""
         self.counters[self.at] = rows
+        self._check()
+
+    def _check(self) -> None:
+        if self.counters[0] or os.getppid() != self.parent:
+            raise Stopped
 
     def end(self) -> None:
         """The part is over."""
@@ -175,10 +180,8 @@ class PartSource:
 def import_part(task: Task, watch: Watch) -> Outcome:
     """Import one part, or find that it was imported.  Raises ReplayError, and Stopped when the import was given up."""
     names = tuple(str(path) for path in task.part.paths)
-    files = []
-    for path in task.part.paths:
-        files.append(SourceFile.of(path))
-        watch.read(files[-1].bytes)
+    with metered(watch.read):
+        files = [SourceFile.of(path) for path in task.part.paths]
     key = key_of(task, files)
     store = Store(task.store)
     marks = None if task.replace else finished(store, key)
@@ -216,18 +219,14 @@ def note(store: Store, key: str, files: Sequence[SourceFile], marks: Sequence[Da
     """Write down that a part is complete."""
     facts = {"files": [asdict(file) for file in files], "days": [asdict(mark) for mark in marks]}
     path = store.path / layout.IMPORTS / f"{key}.json"
-    with writing_errors(path):
-        slot = Slot(store.path)
-        try:
-            aside = slot.path / path.name
-            with aside.open("w") as file:
-                file.write(json.dumps(facts, indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside.replace(path)
-        finally:
-            slot.release()
+    with writing_errors(path), Slot(store.path) as slot:
+        aside = slot.path / path.name
+        with aside.open("w") as file:
+            file.write(json.dumps(facts, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.replace(path)
 
 
 def finished(store: Store, key: str) -> tuple[DayMark, ...] | None:
@@ -281,8 +280,8 @@ def ingest(
     called often, never twice at once.
 
     Raises ConfigError for wrong arguments and what the adapter raises for files of which it cannot even see to which
-    part they belong.  A part that fails does not stop the others: its Outcome has the error.  KeyboardInterrupt ends
-    the import cleanly: finished days stay, nothing else does.
+    part they belong.  A part that fails does not stop the others: its Outcome has the error.  Ctrl-C ends the import
+    cleanly, then raises KeyboardInterrupt: finished days stay, nothing else does.
     """
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise ConfigError("jobs", jobs, "must be at least 1")
@@ -292,7 +291,10 @@ def ingest(
     chosen = tuple(sorted((options or {}).items()))
     tasks = [Task(part, adapter, target, tuple(instruments), chosen, replace) for part in parts]
     work = _at_a_time if min(jobs, len(tasks)) > 1 else _one_by_one
-    return _without_conflicts(work(tasks, jobs, progress or (lambda rows, done, total: None)))
+    try:
+        return _without_conflicts(work(tasks, jobs, progress or (lambda rows, done, total: None)))
+    except Stopped:  # by a Ctrl-C that the caller's own handler has taken
+        raise KeyboardInterrupt from None
 
 
 def parts_of(adapter: str, paths: Sequence[Path]) -> list[Part]:
@@ -335,6 +337,10 @@ class _Reporting(Watch):
         self.progress(*_sums(self.counters), self.total)
 
 
+def _stop(counters: Any) -> None:
+    counters[0] = 1
+
+
 def _sums(counters: Any) -> tuple[int, int]:
     """(rows, bytes) of all parts."""
     return sum(counters[1::2]), sum(counters[2::2])
@@ -342,7 +348,8 @@ def _sums(counters: Any) -> tuple[int, int]:
 
 def _one_by_one(tasks: Sequence[Task], jobs: int, progress: Progress) -> list[Outcome]:
     counters, total = [0] * (1 + 2 * len(tasks)), sum(task.weight for task in tasks)
-    return [_attempt(task, _Reporting(counters, i, task.weight, progress, total)) for i, task in enumerate(tasks)]
+    with interrupts_held(lambda: _stop(counters)):
+        return [_attempt(task, _Reporting(counters, i, task.weight, progress, total)) for i, task in enumerate(tasks)]
 
 
 _shared: Any = None
@@ -363,23 +370,35 @@ def _work(task: Task, index: int) -> Outcome:
 def _at_a_time(tasks: Sequence[Task], jobs: int, progress: Progress) -> list[Outcome]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    counters, total = context.RawArray("q", 1 + 2 * len(tasks)), sum(task.weight for task in tasks)
-    with ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (counters,)) as pool:
+    counters = context.RawArray("q", 1 + 2 * len(tasks))
+    with interrupts_held(lambda: _stop(counters)):
         try:
-            futures = [pool.submit(_work, task, index) for index, task in enumerate(tasks)]
-            waiting: set[Future[Outcome]] = set(futures)
-            while waiting:
-                _, waiting = wait(waiting, POLL_S, FIRST_COMPLETED)
-                progress(*_sums(counters), total)
-            return [future.result() for future in futures]
+            with ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (counters,)) as pool:
+                return _gathered(pool, tasks, counters, progress)
         except BrokenProcessPool:
             raise ConfigError(
                 "jobs", jobs, "a worker process was killed, perhaps for lack of memory",
                 "run again with fewer: finished days are kept",
             ) from None  # fmt: skip
         finally:
-            counters[0] = 1
-            pool.shutdown(cancel_futures=True)
+            sweep(tasks[0].store)  # what a killed worker left
+
+
+def _gathered(pool: ProcessPoolExecutor, tasks: Sequence[Task], counters: Any, progress: Progress) -> list[Outcome]:
+    """Have the workers do all tasks, and watch them.  Whatever ends that early stops them."""
+    total = sum(task.weight for task in tasks)
+    try:
+        futures = [pool.submit(_work, task, index) for index, task in enumerate(tasks)]
+        waiting: set[Future[Outcome]] = set(futures)
+        while waiting:
+            _, waiting = wait(waiting, POLL_S, FIRST_COMPLETED)
+            progress(*_sums(counters), total)
+            if counters[0]:
+                raise Stopped
+        return [future.result() for future in futures]
+    finally:
+        _stop(counters)
+        pool.shutdown(cancel_futures=True)
 
 
 def _without_conflicts(outcomes: Sequence[Outcome]) -> list[Outcome]:
