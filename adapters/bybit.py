@@ -7,6 +7,7 @@ options in coins, inverse in USD (a contract is worth one).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from adapters.decoders.bybit import BybitMessages
 from adapters.terms import quote_of
@@ -53,8 +54,11 @@ def servers(paths: str) -> re.Pattern[str]:
     return re.compile(rf"(stream|api)[\w-]*\.(bybit|bytick)\.com/({paths})")
 
 
-DERIVATIVES = VenueAdapter(
-    Venue("bybit", BybitMessages, derivative_terms, servers(r"v5/(public/(linear|inverse)|market/.*)|realtime.*|v2/.*"))
-)
-SPOT = VenueAdapter(Venue("bybit-spot", BybitMessages, spot_terms, servers(r"v5/(public/spot|market/.*)|spot/.*")))
-OPTIONS = VenueAdapter(Venue("bybit-options", BybitMessages, option_terms, servers(r"v5/(public/option|market/.*)")))
+def adapter(name: str, terms: Callable[[str], Terms], paths: str) -> VenueAdapter:
+    """One of Bybit's markets."""
+    return VenueAdapter(Venue(name, BybitMessages, terms, servers(paths), settings=frozenset(("book",))))
+
+
+DERIVATIVES = adapter("bybit", derivative_terms, r"v5/(public/(linear|inverse)|market/.*)|realtime.*|v2/.*")
+SPOT = adapter("bybit-spot", spot_terms, r"v5/(public/spot|market/.*)|spot/.*")
+OPTIONS = adapter("bybit-options", option_terms, r"v5/(public/option|market/.*)")

@@ -41,6 +41,6 @@ OKX = VenueAdapter(
         OkxMessages,
         terms,
         re.compile(r"([\w-]+\.)*(okx|okex)\.com/.*"),
-        settings=frozenset(("checksums", "ticker_quotes")),
+        settings=frozenset(("book", "checksums", "ticker_quotes")),
     )
 )

@@ -71,12 +71,12 @@ class Messages(ABC):
         self.stated: dict[str, Instrument] = {}
         self.streams: dict[tuple[str, str], str] = {}
 
-    def only(self, what: str, symbol: str, stream: str) -> bool:
-        """Whether `stream` is the one that tells `what` ("book") of a symbol: the first that did.
+    def only(self, what: str, symbol: str, stream: str, chosen: str = "") -> bool:
+        """Whether `stream` is the one that tells `what` ("book") of a symbol: `chosen`, else the first that did.
 
         Venues send the same book with several depths; their changes cannot be mixed.
         """
-        return self.streams.setdefault((what, symbol), stream) == stream
+        return self.streams.setdefault((what, symbol), chosen or stream) == stream
 
     @abstractmethod
     def read(self, message: Any, received_ns: int) -> Iterable[Parsed]:

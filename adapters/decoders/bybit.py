@@ -44,10 +44,14 @@ POSITION = {"Buy": -1, "Sell": 1}
 
 
 class BybitMessages(Messages):
-    """State of one connection: touches and tickers that deltas change."""
+    """State of one connection: touches and tickers that deltas change.
 
-    def __init__(self) -> None:
+    Of several depths of a book the one called `book` ("200") is read, else the first that comes.
+    """
+
+    def __init__(self, book: str = "") -> None:
         super().__init__()
+        self.chosen = book
         self.touches: dict[str, list[Level]] = {}
         self.tickers: dict[str, Json] = {}
 
@@ -79,7 +83,7 @@ class BybitMessages(Messages):
             return [self._touch(message, data, symbol)]
         if not depth.isdigit():
             return [other(f"orderbook.{depth}", symbol)]
-        if not self.only("book", symbol, depth):
+        if not self.only("book", symbol, depth, self.chosen):
             return [other(f"orderbook.{depth} beside orderbook.{self.streams['book', symbol]}", symbol)]
         number, first = whole(data, "u"), is_snapshot(message)
         reset = first or number == 1

@@ -79,13 +79,16 @@ class SumBook:
 
 
 class OkxMessages(Messages):
-    """State of one connection: books whose sums are looked at, streams that have just been subscribed."""
+    """State of one connection: books whose sums are looked at, streams that have just been subscribed.
 
-    def __init__(self, checksums: str = "missing", ticker_quotes: bool = False) -> None:
+    Of several channels of a book the one called `book` ("books-l2-tbt") is read, else the first that comes.
+    """
+
+    def __init__(self, checksums: str = "missing", ticker_quotes: bool = False, book: str = "") -> None:
         super().__init__()
         if checksums not in CHECKSUMS:
             raise ConfigError("checksums", checksums, "no such choice", did_you_mean(str(checksums), CHECKSUMS))
-        self.checksums, self.ticker_quotes = checksums, ticker_quotes
+        self.checksums, self.ticker_quotes, self.chosen = checksums, ticker_quotes, book
         self.books: dict[str, SumBook] = {}
         self.backlog: set[tuple[str, str]] = set()
 
@@ -125,7 +128,7 @@ class OkxMessages(Messages):
         self, symbol: str, stream: str, reset: bool, data: Json, venue_us: int, last_id: int = -1, prev_id: int = -1
     ) -> Parsed:  # fmt: skip
         """A full book or a change of it, with its checksum where that is to be looked at."""
-        if not self.only("book", symbol, stream):
+        if not self.only("book", symbol, stream, self.chosen):
             return other(f"{stream} beside {self.streams['book', symbol]}", symbol)
         bids, asks = levels(data, "bids"), levels(data, "asks")
         if not (reset or bids or asks) and prev_id == last_id:

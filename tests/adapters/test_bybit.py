@@ -118,6 +118,10 @@ def test_only_the_first_depth_of_a_symbol_is_its_book() -> None:
     first, other, top = read(book("snapshot", 5), book("snapshot", 8, depth="200"), book("snapshot", 9, depth="1"))
     assert (first.kind, other.kind, top.kind) == (scan.RESET, scan.OTHER, scan.TICKER)
     assert other.name == "orderbook.200 beside orderbook.50"
+    chosen = BybitMessages(book="200")
+    messages = (book("snapshot", 5), book("snapshot", 8, depth="200"), book("delta", 6))
+    kinds = [parsed.kind for message in messages for parsed in chosen.read(message, 0)]
+    assert kinds == [scan.OTHER, scan.RESET, scan.OTHER]
 
 
 def test_the_touch_is_remembered_side_by_side() -> None:

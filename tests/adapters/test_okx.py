@@ -127,6 +127,7 @@ def test_only_the_first_channel_of_a_symbol_is_its_book() -> None:
     other = message("books5", {"bids": [], "asks": [], "ts": str(START_MS)})
     first, second = read(book("snapshot", 10), other)
     assert (first.kind, second.kind, second.name) == (scan.RESET, scan.OTHER, "books5 beside books")
+    assert [parsed.kind for parsed in read(other, book("snapshot", 10), book="books")] == [scan.OTHER, scan.RESET]
 
 
 def test_what_happened_before_the_subscription_is_left_out() -> None:
@@ -242,6 +243,15 @@ def test_checksums_are_those_of_a_sorted_list(changes: list[tuple[bool, int, int
     assert book.checksum() == checksum(*texts)
 
 
+def test_a_chain_that_begins_anew_inside_a_gap_is_kept_in_order() -> None:
+    """What was kept aside before cannot be put in order with it, and is forgotten."""
+    decoder = OKX.decoder([SWAP])
+    for each in (book("snapshot", 10), book("update", 20, 18), book("update", 3, 20, [("1", "2")])):
+        decoder.feed(json.dumps(each).encode(), START_MS * 1_000_000, lambda batch: None)
+        decoder.sequencer.check()
+    assert decoder.sequencer.feeds["kept"].tolist() == [1]
+
+
 @pytest.fixture(scope="module")
 def capture(captures: Path) -> RecordingSource:
     """The capture of 2022, without ids."""
@@ -334,6 +344,10 @@ def test_a_corrupted_message_is_found_by_its_own_checksum(capture: RecordingSour
     decoder = OKX.decoder(capture.instruments, timing=capture.survey.timing)
     events = fed(decoder, [*lines[:at], wrong, *lines[at + 1 :]])
     (gap,) = events[events["kind"] == GAP]
+    assert len(decoder.commands()) == 1
+    later = [line for line in lines[at + 1 :] if is_book(line) and b"BTC-USDT" in line]
+    assert len(fed(decoder, later)) == 0
+    assert decoder.commands() == [], "it was asked for already"
     assert (gap["ts"], gap["seq"], gap["value"]) == (int(wrong.partition(b" ")[0]) // 1000, -1, -1)
     never = OKX.decoder(capture.instruments, timing=capture.survey.timing, checksums="never")
     assert not (fed(never, [*lines[:at], wrong, *lines[at + 1 :]])["kind"] == GAP).any()

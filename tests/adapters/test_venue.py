@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Filled, FillGap, Resubscribe
-from adapters.decoders.parsed import Parsed, levels, other, record, symbol_of, whole
+from adapters.decoders.parsed import Parsed, levels, other, record, side_of, symbol_of, whole
+from adapters.sequencing import Drop
+from adapters.transports.file import Chunk
 from adapters.venue import Messages, Terms, Venue, VenueAdapter
 from replay.errors import ConfigError, DataError
 from replay.events import BOOK, CLEAR, GAP, LAST, REPAIRED, SNAPSHOT, TRADE, empty_events
@@ -38,7 +40,7 @@ class Toy(Messages):
             name = symbol_of(message)
             self.stated[name] = Instrument("toy", name, "linear", Decimal("0.01"), Decimal(1), Decimal(5))
             return []
-        kind = {"book": scan.RESET, "delta": scan.DEPTH, "trade": scan.TRADE}[str(message["k"])]
+        kind = side_of(message, "k", {"book": scan.RESET, "delta": scan.DEPTH, "trade": scan.TRADE})
         number, symbol = whole(message, "id"), symbol_of(message)
         bids = levels(message, "b")
         if kind == scan.TRADE:
@@ -165,6 +167,20 @@ def test_what_is_left_out_on_purpose_is_not_checked(write: Callable[..., Path]) 
     assert source.quality.gaps == [], "nothing came after what was dropped"
 
 
+def test_messages_of_each_recording_are_numbered_apart_for_dropping(write: Callable[..., Path]) -> None:
+    stream = [toy("book", 1), *[toy("delta", n, prev=n - 1) for n in range(2, 7)]]
+    other = [{**message, "s": "B"} for message in stream]
+    paths = [write(*lines(each), name=name) for name, each in (("a", stream), ("b", other))]
+    apart = TOY.open(paths, drop_every=2, drop_from=1)
+    events_of(apart)
+    assert [(gap.last_good_id, gap.next_id) for gap in apart.quality.gaps] == [(3, 5), (3, 5)]
+    mixed = [message for pair in zip(stream, other) for message in pair]
+    together = TOY.open([write(*lines(mixed), name="mixed")], drop_every=2, drop_from=1)
+    events_of(together)
+    assert [(gap.instrument, gap.last_good_id) for gap in together.quality.gaps] == []
+    assert [q.depth_messages for q in together.quality.instruments.values()] == [1, 5], "every second one is of A"
+
+
 def test_files_of_one_symbol_are_one_recording(write: Callable[..., Path]) -> None:
     text = lines([toy("book", 1), toy("book", 1, "B"), toy("delta", 2, prev=1), toy("delta", 2, "B", prev=1)])
     whole = TOY.open([write(*text)])
@@ -254,3 +270,27 @@ def test_live_decoding_is_the_same_however_symbols_interleave(data: st.DataObjec
     both, one = rows_of(mixed), rows_of(enumerate(alone))
     for name in ("seq", "price", "qty", "value", "kind", "side"):
         assert both[name].tolist() == one[name].tolist()
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=30),
+            st.sampled_from(lines(STREAM)).map(str.encode),
+            st.tuples(st.integers(0, 60), st.binary(max_size=4)).map(
+                lambda cut: lines(STREAM)[1].encode()[: cut[0]] + cut[1] + lines(STREAM)[1].encode()[cut[0] :]
+            ),
+        ),
+        max_size=6,
+    )
+)
+def test_any_file_is_read_or_refused_with_a_place(texts: list[bytes]) -> None:
+    """Whatever stands in a recording: its messages, or a DataError that names the line."""
+    reader = TOY.reader((), True, Drop(), ())
+    chunk = Chunk(b"\n".join(texts).replace(b"\r", b" ") + b"\n", "file")
+    try:
+        counts = list(reader.tables(chunk))
+    except DataError as error:
+        assert error.path == "file" and 1 <= error.line <= chunk.data.count(b"\n")
+    else:
+        assert sum(counts) <= chunk.data.count(b"\n") * max(1, len(reader.symbols))
