@@ -30,7 +30,7 @@ from adapters.recording import RecordingSource
 from adapters.sequencing import Drop, Repair, Timing
 from adapters.survey import Format, Recording, Survey
 from adapters.transports.file import BLOCK_BYTES, BROKEN, Chunk
-from replay.errors import ConfigError, DataError
+from replay.errors import ConfigError, DataError, TransportError
 from replay.events import empty_events
 from replay.instruments import Instrument
 from replay.quality import QualityReport
@@ -101,9 +101,10 @@ class Blocks:
 
 
 class Recorder:
-    """Writes one recording; times are ns and never step back.  OSError when the disk fails."""
+    """Writes one recording; times are ns and never step back.  TransportError when it cannot be written."""
 
     def __init__(self, folder: Path, about: About, blocks: Blocks | None = None) -> None:
+        """ConfigError when the folder cannot be used."""
         self.folder, self.about, self.blocks = folder, about, blocks or Blocks()
         self.written = 0
         self._lines: list[bytes] = []
@@ -111,12 +112,16 @@ class Recorder:
         self._file: IO[bytes] | None = None
         self._file_bytes = self._file_ns = 0
         self._begun = False
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / ABOUT).exists():
-            about = about.joined(About.read(folder), folder)
-        aside = folder / f".{ABOUT}.part"
-        aside.write_text(about.text())
-        aside.replace(folder / ABOUT)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / ABOUT).exists():
+                about = about.joined(About.read(folder), folder)
+            aside = folder / f".{ABOUT}.part"
+            aside.write_text(about.text())
+            aside.replace(folder / ABOUT)
+        except OSError as error:
+            problem = f"cannot be recorded into ({error.strerror})"
+            raise ConfigError("folder", str(folder), problem, "name another folder") from error
 
     def write(self, received_ns: int, message: bytes) -> None:
         """One message without newlines."""
@@ -134,8 +139,14 @@ class Recorder:
 
     def flush(self) -> None:
         """Write the lines since the last time as one block."""
-        if not self._lines:
-            return
+        if self._lines:
+            try:
+                self._write_block()
+            except OSError as error:
+                problem = f"the recording cannot be written ({error.strerror})"
+                raise TransportError(problem, str(self.folder), "is the disk full?") from error
+
+    def _write_block(self) -> None:
         block = igzip.compress(b"".join(self._lines), 2, mtime=0)
         age_ns = self._first_ns - self._file_ns
         if self._file_bytes >= self.blocks.file_bytes or age_ns >= self.blocks.file_us * NS_PER_US:
@@ -293,7 +304,7 @@ def _files(paths: Sequence[Path]) -> tuple[Path, list[Path]]:
     if len(folders) != 1:
         raise DataError("name one recorded folder, or files of one", ", ".join(map(str, paths)))
     folder = folders.pop()
-    named = [path for path in paths if not path.is_dir()] or list(folder.glob("*.gz"))
+    named = [path for path in paths if not path.is_dir() and path.name != ABOUT] or list(folder.glob("*.gz"))
     if not named:
         raise DataError("nothing is recorded in it", str(folder))
     for path in named:

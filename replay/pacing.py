@@ -20,7 +20,7 @@ from replay.errors import ConfigError
 from replay.events import LAST, empty_events
 from replay.instruments import Instrument
 from replay.quality import QualityReport
-from replay.sources import BATCH_ROWS, Source, digests_of
+from replay.sources import BATCH_ROWS, Source, digests_of, reached_by
 from replay.units import US_PER_MS, US_PER_S
 
 STEP_S = 0.001
@@ -142,6 +142,10 @@ class Paced:
                 begun = True
                 self._begin(int(batch["ts"][0]))
             yield from self._play(batch)
+            if begun and not len(batch) and reached_by(self.source) > self.reached_us:
+                yield from self._wait(reached_by(self.source) - self.horizon_us, reached_by(self.source))
+                self.reached_us = reached_by(self.source)
+                yield batch
         if begun:
             yield from self._wait(self.reached_us, self.reached_us)
 

@@ -78,7 +78,8 @@ class LiveSource:
             tape=recorder,
         )
         self._thread: threading.Thread | None = None
-        self._cancel: Callable[[], None] | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+        self._guard = threading.RLock()  # a signal handler may come in between
         self._stopped = False
         self._error: BaseException | None = None
 
@@ -115,7 +116,7 @@ class LiveSource:
                     self.reached_us = int(batch["ts"][-1])
                     begun = True
                 else:
-                    self.reached_us = us_from_ns(reached_ns + self.timing.offset_ns)
+                    self.reached_us = max(self.reached_us, us_from_ns(reached_ns + self.timing.offset_ns))
                 if begun:
                     yield batch
             if self._error is not None:
@@ -125,9 +126,11 @@ class LiveSource:
 
     def stop(self) -> None:
         """Let the batches end soon; from any thread or signal handler."""
-        self._stopped = True
-        if self._cancel is not None:
-            self._cancel()
+        with self._guard:
+            if self._running is not None and not self._stopped:
+                loop, task = self._running
+                loop.call_soon_threadsafe(task.cancel)
+            self._stopped = True
 
     def close(self) -> None:
         """Stop and wait until sockets, thread and recording are closed."""
@@ -148,12 +151,15 @@ class LiveSource:
     async def _main(self) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        self._cancel = lambda: _call(loop, task.cancel)
+        with self._guard:
+            self._running = loop, task
+            stopped = self._stopped
         try:
-            if not self._stopped:
+            if not stopped:
                 await together([self.feed.run(), self._pulse()])
         finally:
-            self._cancel = None
+            with self._guard:
+                self._running = None
             ended_ns = self.feed.stamp()
             if self.recorder is not None:
                 self.recorder.close(ended_ns)
@@ -174,12 +180,6 @@ class LiveSource:
         while self.backlog.full:
             self.feed.health.events["waited for the run"] += 1
             await self.world.sleep(self.pace.pulse_us / US_PER_S)
-
-
-def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
-    """Call in the loop's thread, unless the loop has just ended."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(what)
 
 
 async def look_up(venue: Venue, symbols: Sequence[str], world: Surroundings, timeout_s: float) -> list[Instrument]:

@@ -235,6 +235,8 @@ class Feed:
                     self.decoder.feed(message, received_ns, lambda batch: batches.append(batch.copy()))
             except DataError as error:
                 self.health.events[f"broken message: {error.problem}"] += 1
+                if batches:  # a part of it was good, and nobody can say what the recording would give
+                    raise Lost("half of a message is broken") from None
                 return
             if self.tape is not None:
                 self.tape.write(received_ns, message)

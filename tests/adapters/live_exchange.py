@@ -45,6 +45,7 @@ class Exchange:
         self.subscribed: list[str] = []
         self.sockets: dict[web.WebSocketResponse, set[str]] = {}
         self.connects = self.snapshots = 0
+        self.transports: set[asyncio.BaseTransport] = set()
         self.trades_sent: list[int] = []
         self.garbage: list[str] = []
 
@@ -100,9 +101,7 @@ class Exchange:
         moving = asyncio.ensure_future(self._move())
         await self.stopping.wait()
         moving.cancel()
-        for socket in list(self.sockets):
-            await socket.close()
-        await runner.cleanup()
+        await abandon(runner, self.transports)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         self.connects += 1
@@ -110,6 +109,7 @@ class Exchange:
             self.connect_refusals -= 1
             return web.Response(status=429, headers={"Retry-After": "0"})
         socket = web.WebSocketResponse()
+        self.transports.add(request.transport)
         await socket.prepare(request)
         self.sockets[socket] = set()
         try:
@@ -195,6 +195,15 @@ class Exchange:
                     await socket.send_str(text)
                 except ConnectionError:
                     continue  # it is just being closed
+
+
+async def abandon(runner: web.AppRunner, transports: set[asyncio.BaseTransport]) -> None:
+    """End a server; sockets with unsent data are not waited for."""
+    for transport in transports:
+        transport.abort()
+    await runner.cleanup()
+    for _ in range(3):
+        await asyncio.sleep(0)  # the loop closes what was aborted
 
 
 def _texts(levels) -> list[list[str]]:

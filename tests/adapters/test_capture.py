@@ -24,7 +24,7 @@ from adapters.decoders import binance_lines
 from adapters.decoders.binance import BinanceDecoder
 from adapters.live.order import Order
 from adapters.sequencing import Repair, Timing
-from replay.errors import ConfigError, DataError
+from replay.errors import ConfigError, DataError, TransportError
 from replay.events import GAP
 from replay.instruments import Instrument
 from replay.sources import find_adapter
@@ -81,6 +81,12 @@ def test_a_recording_reads_back_as_the_events_of_the_live_decoder(tmp_path: Path
     assert len(last) == 0
     assert source.reached_us == (START_NS + 500 * STEP_NS) // 1_000
     assert not source.quality.live
+
+
+def test_a_folder_may_be_named_by_all_of_its_files(tmp_path: Path) -> None:
+    record(tmp_path, 0, 200, Blocks(flush_bytes=2_000, file_bytes=3_000))
+    source = ADAPTER.open(list(tmp_path.iterdir())[::-1])
+    assert np.concatenate([batch.copy() for batch in source.batches()]).tobytes() == decoded(200).tobytes()
 
 
 def test_the_venues_own_adapter_reads_the_files_too(tmp_path: Path) -> None:
@@ -187,6 +193,17 @@ def test_what_is_no_recording_is_told_so(tmp_path: Path) -> None:
     (tmp_path / ABOUT).write_text("{}")
     with pytest.raises(DataError, match="not what `replay record` writes"):
         ADAPTER.open([tmp_path])
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
+    recorder = record(tmp_path / "here", 0, 3, close=False)
+    (tmp_path / "here" / ABOUT).unlink()
+    (tmp_path / "here").rmdir()
+    with pytest.raises(TransportError, match="cannot be written"):
+        recorder.flush()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be recorded into"):
+        Recorder(tmp_path / "file", HERE)
 
 
 VICTIM = """

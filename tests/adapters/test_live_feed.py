@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import time
@@ -175,6 +176,25 @@ def test_lost_connections_make_all_their_books_invalid_until_they_are_back(
     assert source.health.open == 0
     assert exchange.connects == 4
     assert replayed(tmp_path).tobytes() == rows.tobytes()
+
+
+def test_many_losses_leak_no_socket_and_no_task(exchange: Exchange) -> None:
+    source = open_live(exchange)
+    counts: list[tuple[int, int]] = []
+
+    def lose(rows: np.ndarray) -> bool:
+        """Close everything whenever both sockets are open and all books are there again."""
+        live = all(quality.book_state == "live" for quality in source.quality.instruments.values())
+        if source.health.open == 2 and live and exchange.connects == 2 * (len(counts) + 1):
+            loop, _ = source._running
+            counts.append((len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks(loop))))
+            exchange.close_sockets()
+        return len(counts) == 25
+
+    read_until(source, lose)
+    assert source.quality.gaps_total >= 2 * 24
+    for early, late in zip(counts[2], counts[-1]):
+        assert late <= early + 2
 
 
 def test_refused_connections_and_snapshots_are_asked_for_again(exchange: Exchange) -> None:

@@ -83,6 +83,24 @@ def test_a_paced_run_has_the_digest_of_one_that_is_not(market: ArraySource, spee
         assert source.drift.max_us < 1_500
 
 
+def test_time_that_the_source_tells_is_told_too(market: ArraySource) -> None:
+    class Longer(ArraySource):
+        """Goes on for a second after the last row."""
+
+        reached_us = 0
+
+        def batches(self, rows=1_000):
+            """An empty one at the end."""
+            yield from super().batches(rows)
+            self.reached_us = int(self.events["ts"][-1]) + 1_000_000
+            yield self.events[:0]
+
+    longer = Longer(market.events, market.instruments)
+    plain = Replay([longer]).run(Clocked())
+    assert plain.digest != Replay([market]).run(Clocked()).digest
+    assert Replay([paced(longer, 2.0, Clock(1e-7))]).run(Clocked()).digest == plain.digest
+
+
 @settings(max_examples=12, deadline=None)
 @given(speed=st.sampled_from((0.3, 1.0, 7.0)), rows=st.sampled_from((1, 100, 5_000)), start=st.integers(0, 3_000_000))
 def test_every_row_comes_once_in_order_and_never_early(market: ArraySource, speed, rows, start) -> None:
