@@ -19,7 +19,7 @@ from adapters.tardis_machine import ADAPTER
 from adapters.transports.machine_stream import Settings
 from adapters.transports.pump import pumped
 from replay.errors import ConfigError, DataError, TransportError
-from replay.events import BOOK, CLEAR, GAP, TRADE, empty_events
+from replay.events import BOOK, CLEAR, GAP, LAST, TRADE, empty_events
 from replay.instruments import Instrument
 from replay.sources import open_stream
 from tests.adapters.relay_server import serving
@@ -151,6 +151,13 @@ def test_a_replay_gives_what_the_file_gives(endpoint: str, whole: np.ndarray) ->
              "dataTypes": ["trade", "book_change"], "withDisconnectMessages": True},
         )
     ]  # fmt: skip
+
+
+def test_a_message_is_one_message(whole: np.ndarray) -> None:
+    """All levels of a book_change lie under one LAST, so nobody sees half of it."""
+    (first,) = np.flatnonzero(whole["kind"] == TRADE)[:1]
+    delta = whole[first + 1 : first + 3]
+    assert delta["kind"].tolist() == [BOOK, BOOK] and (delta["flags"] & LAST).tolist() == [0, LAST]
 
 
 @pytest.mark.parametrize("endpoint", REPLAYS)

@@ -277,6 +277,44 @@ def test_a_new_session_goes_on_and_invalidates_the_books(address: Address) -> No
     assert read(source).tobytes() == quiet.tobytes(), "the session of now is read from its beginning"
 
 
+def killed(events: Market, address: Address) -> None:
+    """A publisher that dies without a word after half of the events."""
+
+    def die() -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        publish(Scripted(events, 100, {len(events) // 200: die}), address, Publishing(rows=1_000))
+
+
+def test_a_reader_outlives_a_publisher_that_was_killed(address: Address) -> None:
+    quiet = synthetic_events(BOTH, messages=2_000)
+    killed(quiet, address)
+    source = RedisSource(address)
+    batches = source.batches()
+    first = [next(batches).copy() for _ in range(3)]
+    later = quiet.copy()
+    for name in ("ts", "exch_ts"):
+        later[name] += 3_600_000_000
+    publish(ArraySource(later, BOTH), address)
+    events = np.concatenate([*first, *(batch.copy() for batch in batches)])
+    sessions = events["ts"] >= later["ts"][0]
+    assert events["kind"][sessions][:2].tolist() == [GAP, GAP]
+    assert events[sessions][2:].tobytes() == later.tobytes()
+
+
+@pytest.mark.parametrize("wrong", ["times", "instruments"])
+def test_a_new_session_that_does_not_follow_is_refused(wrong: str, address: Address) -> None:
+    quiet = synthetic_events(BOTH, messages=2_000)
+    killed(quiet, address)
+    batches = RedisSource(address).batches()
+    next(batches)
+    other = BOTH if wrong == "times" else BOTH[::-1]
+    publish(ArraySource(quiet, other), address)
+    with pytest.raises(DataError, match=r"begins before what was|with other instruments"):
+        list(batches)
+
+
 def test_a_second_publisher_ends_the_first(market: Market, address: Address) -> None:
     def intrude() -> None:
         publish(ArraySource(market, BOTH), address, Publishing(rows=300))

@@ -466,6 +466,7 @@ def test_a_stream_becomes_events(server: RelayServer, tmp_path: Path) -> None:
     assert events["kind"].tolist() == [BOOK] * 3 + [TRADE] + [BOOK] * 2 + [LIQUIDATION, MARK, FUNDING]
     assert events["seq"].tolist()[:6] == [7, 7, 7, 3, 8, 8]
     assert events["flags"].tolist()[:3] == [SNAPSHOT | CLEAR, SNAPSHOT, SNAPSHOT | LAST]
+    assert events["flags"].tolist()[4:6] == [0, LAST]
     assert (events["side"][3], events["side"][6]) == (1, -1)
     assert (events["value"][-1], events["seq"][-1]) == (10_000, (START_MS + 9) * 1000)
     assert source.quality.ignored == {"event of type heartbeat": 1}
