@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
@@ -54,3 +56,53 @@ class ProgressLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clear()
+
+
+class Progress:
+    """How far work is: rows, rows a second and, where the `total` is known, the share that is done and the time left.
+
+    `total` and what is told to `done` are of one unit, bytes or rows; 0 when nobody knows.
+    """
+
+    def __init__(self, line: ProgressLine, total: int = 0) -> None:
+        self.line, self.total = line, total
+        self.start()
+
+    def start(self, word: str = "reading") -> None:
+        """Begin (again): the next pass over the same data."""
+        self.begin_s, self.done, self.rows, self.word, self.more = self.line.clock(), 0, 0, word, ""
+
+    def read(self, count: int) -> None:
+        """`count` more of the total are done."""
+        self.done += count
+        self.show(self.rows, self.more)
+
+    def show(self, rows: int, more: str = "") -> None:
+        """Show `rows` so far, and `more` behind everything."""
+        self.rows, self.more = rows, more
+        self.line.show("   ".join(self._parts()))
+
+    def _parts(self) -> Iterator[str]:
+        seconds = max(self.line.clock() - self.begin_s, 1e-3)
+        yield f"{self.rows:,} rows" if self.rows else f"{self.word} …"
+        if self.rows:
+            yield f"{self.rows / seconds:,.0f} rows/s"
+        if self.done and self.total:
+            share = min(self.done / self.total, 1.0)
+            left_s = round(seconds * (1 - share) / share)
+            yield f"{share:.0%}"
+            yield f"{left_s // 60}:{left_s % 60:02} left"
+        if self.more:
+            yield self.more
+
+
+@contextmanager
+def progress_of(stream: TextIO, paths: Iterable[Path] = ()) -> Iterator[Progress]:
+    """Progress on `stream` of what is read from the files in this block and thread; the line is gone at its end."""
+    from replay.sources import metered
+
+    with ProgressLine(stream) as line:
+        progress = Progress(line, sum(path.stat().st_size for path in paths if path.is_file()))
+        progress.show(0)
+        with metered(progress.read):
+            yield progress

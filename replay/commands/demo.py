@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replay.errors import ConfigError
-from replay.terminal import ProgressLine
+from replay.terminal import Progress, ProgressLine
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
@@ -44,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace, path: Path) -> int:
-    from replay.commands.run import load_strategy, print_result, progress_to
+    from replay.commands.run import print_result, progress_to
     from replay.engine import Replay
+    from replay.loading import load_strategy
     from replay.models import ConstantLatency, MakerTaker, PowerProbQueue
     from replay.testing import Faults, SyntheticMarket
     from replay.units import US_PER_MIN
@@ -80,9 +81,9 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
             latency=ConstantLatency(entry=10_000, response=10_000),
             queue=PowerProbQueue(3),
             fees=MakerTaker(maker="0.00002", taker="0.0005"),
-            progress=progress_to(line),
+            progress=progress_to(Progress(line)),
         )
-        result = replay.run(load_strategy(STRATEGY, []))
+        result = replay.run(load_strategy("strategy", STRATEGY, Path())())
     if arguments.json:
         print(result.to_json())
         return 0
