@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from os import fspath
@@ -270,12 +270,19 @@ class RunSettings:
             out[key] = {name: self.models.get(name, {}).get(key, general) for name in names}
         return out
 
-    def run(self, progress: Progress | None = None) -> Result:
-        """Run the strategy, and save the result where the settings say so."""
+    def run(
+        self, progress: Progress | None = None, opened: Callable[[Replay], None] = lambda replay: None
+    ) -> Result:  # fmt: skip
+        """Run the strategy, and save the result where the settings say so; `opened` is called before the first event.
+
+        Raises what `replay` does and StrategyError, and DataError when the result cannot be saved.
+        """
         strategy = self.strategy()
         if self.save_to is not None:
             check_place(self.save_to)
-        result = self.replay(progress).run(strategy, mode=self.mode)
+        replay = self.replay(progress)
+        opened(replay)
+        result = replay.run(strategy, mode=self.mode)
         if self.save_to is not None:
             save(result, self.save_to, {RUN_FILE: self.to_toml(result)})
         return result

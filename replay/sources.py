@@ -162,6 +162,12 @@ def digests_of(source: Source) -> dict[str, str]:
     return {} if digests is None else digests()
 
 
+def rows_of(source: Source) -> int:
+    """How many rows the source yields, at most; 0 when nobody knows: it has no attribute `rows`."""
+    rows: int = getattr(source, "rows", 0)
+    return rows
+
+
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 in hex of each file, by its path."""
     found = {}

@@ -68,23 +68,29 @@ class Progress:
         self.line, self.total = line, total
         self.start()
 
-    def start(self, word: str = "reading") -> None:
-        """Begin (again): the next pass over the same data."""
-        self.begin_s, self.done, self.rows, self.word, self.more = self.line.clock(), 0, 0, word, ""
+    def start(self, rows: int = 0) -> None:
+        """Begin (again): the next pass over the same data, of `rows` rows where that is known."""
+        self.begin_s, self.done, self.rows, self.more = self.line.clock(), 0, 0, ""
+        self.counts_rows = rows > 0
+        self.total = rows or self.total
 
     def read(self, count: int) -> None:
-        """`count` more of the total are done."""
-        self.done += count
+        """`count` more bytes of the total are done."""
+        self.done += 0 if self.counts_rows else count
         self.show(self.rows, self.more)
 
     def show(self, rows: int, more: str = "") -> None:
-        """Show `rows` so far, and `more` behind everything."""
+        """Show `rows` so far, and `more` behind everything; less rows than before are another pass."""
+        if rows < self.rows:
+            self.start(self.total if self.counts_rows else 0)
         self.rows, self.more = rows, more
+        if self.counts_rows:
+            self.done = rows
         self.line.show("   ".join(self._parts()))
 
     def _parts(self) -> Iterator[str]:
         seconds = max(self.line.clock() - self.begin_s, 1e-3)
-        yield f"{self.rows:,} rows" if self.rows else f"{self.word} …"
+        yield f"{self.rows:,} rows" if self.rows else "reading …"
         if self.rows:
             yield f"{self.rows / seconds:,.0f} rows/s"
         if self.done and self.total:

@@ -7,6 +7,7 @@ needs (numba above all) it imports in `run`.
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,7 +23,7 @@ def add_command(
     """The parser of one command; its help ends with the lines of `example`."""
     lines = "\n".join(f"  {line}" for line in example.splitlines())
     return subparsers.add_parser(
-        name, help=summary, description=description, epilog=f"example:\n{lines}",
+        name, help=summary, description=textwrap.fill(description, 78), epilog=f"example:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
 

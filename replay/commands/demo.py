@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command
 from replay.errors import ConfigError
 from replay.terminal import Progress, ProgressLine
 
@@ -18,13 +19,20 @@ STRATEGY = "strategies.market_maker:MarketMaker"
 ADAPTER = "binance-usdm"
 
 
+EXAMPLE = """\
+replay demo
+replay demo --minutes 30 --seed 3 --keep market.gz"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "demo",
-        help="replay a few minutes of a synthetic market with injected gaps",
-        description="Make a recording of a synthetic market in which messages are lost, repeated and late, replay it "
+        "replay a few minutes of a synthetic market with injected gaps",
+        "Make a recording of a synthetic market in which messages are lost, repeated and late, replay it "
         "through an example market maker, and show what was found and earned.",
+        EXAMPLE,
     )
     parser.add_argument("--minutes", type=float, default=4.0, help="length of the recording (default 4)")
     parser.add_argument("--seed", type=int, default=7, help="of the market and of its faults (default 7)")

@@ -77,9 +77,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run and print.  Raises ConfigError, DataError or StrategyError; 1 when a recorded run came out differently."""
+    from replay.sources import rows_of
+
     settings = settings_of(arguments)
     with progress_of(sys.stderr, settings.files) as progress:
-        result = settings.run(progress_to(progress))
+        result = settings.run(progress_to(progress), lambda replay: progress.start(sum(map(rows_of, replay.sources))))
     differences = settings.differences(result)
     if arguments.json:
         print(json.dumps(result.as_dict(), indent=2, allow_nan=False))

@@ -240,7 +240,7 @@ def test_settings_from_python(folder: Path) -> None:
         ("latency =", "latancy =", "run.toml:6: models.latancy={…}: there is no such key; did you mean 'latency'?"),
         (":BTCUSDT", ":BTCUSD", 'run.toml:9: models."binance-usdm:BTCUSD": is not an instrument of this run; did you'),
         (", n = 3", "", "run.toml:10: models.\"binance-usdm:BTCUSDT\".queue.n: is missing: PowerProbQueue needs it"),
-        ("Maker\"", "Makr\"", "run.toml:13: strategy.class='maker.py:Makr': maker.py has no Strategy of that name; did"),
+        ("Maker\"", "Makr\"", "run.toml:13: strategy.class='maker.py:Makr': maker.py has no Strategy of that name; di"),
         ("lots = 5", "lotz = 5", "run.toml:14: strategy.parameters.lotz=5: Maker has no such parameter; did you mean"),
         ("lots = 5", 'lots = "x"', "run.toml:14: strategy.parameters.lots='x': must be a whole number"),
         ('"interpreted"', '"interpret"', "run.toml:17: run.mode='interpret': is not known; did you mean 'interpreted'"),

@@ -27,7 +27,8 @@ PUBLIC = [
     "FeesIn", "FlatFees", "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin",
     "NoSlippage", "OptimisticQueue", "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError",
     "Result", "RiskAverseQueue", "RunSettings", "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError",
-    "Sweep", "TableLatency", "TieredFees", "TransportError", "UserFees", "UserQueue", "UserSlippage", "Window", "__version__",
+    "Sweep", "TableLatency", "TieredFees", "TransportError", "UserFees", "UserQueue", "UserSlippage", "Window",
+    "__version__",
 ]  # fmt: skip
 
 
