@@ -57,7 +57,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise it."""
-        raise self._wrong(message, "" if ";" in message else f"see {self.prog} --help")
+        hint = "" if ";" in message else f"see {self.prog} --help"
+        if message.endswith("expected one argument"):
+            hint = "a value that begins with - is written --name=-1"
+        raise self._wrong(message, hint)
 
     def _wrong(self, problem: str, hint: str) -> ConfigError:
         command = self.prog.partition(" ")[2]

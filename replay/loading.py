@@ -67,7 +67,7 @@ def place_of(trace: TracebackType | None) -> str:
 
 def _called(module: ModuleType) -> str:
     """What a person calls it."""
-    return Path(module.__file__).name if _is_file(module.__name__) and module.__file__ else module.__name__
+    return Path(module.__file__).name if "@" in module.__name__ and module.__file__ else module.__name__
 
 
 def _load(setting: str, name: str, folder: Path, example: str) -> tuple[ModuleType, Any]:
@@ -100,7 +100,7 @@ def _is_file(place: str) -> bool:
 def _run(path: Path) -> ModuleType:
     """The module that the file makes; under a name of its own, for two folders may hold files of one name."""
     path = path.resolve()
-    name = f"{path.stem}@{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.py"
+    name = f"{path.stem}@{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
@@ -119,4 +119,6 @@ def _broken(setting: str, name: str, error: Exception) -> ConfigError:
     said = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
         said = f"{type(error).__name__}: {error.msg}"
+    if "relative import" in said:
+        where += ", write `import other` for the file other.py beside it"
     return ConfigError(setting, name, f"cannot be imported: {said}", f"see {where}" if where else "")

@@ -3,7 +3,7 @@
     [data]
     files = ["btcusdt_20240808.gz"]         # relative to this file; or store = "store", without adapter
     adapter = "binance-usdm"
-    instruments = ["binance-usdm:BTCUSDT"]  # of a store: only these; their order is the strategy's order
+    instruments = ["binance-usdm:BTCUSDT"]  # of a store: only these, in the strategy's order
     start = 2024-08-08T23:54:15Z            # or whole µs; also end
 
     [instruments."binance-usdm:BTCUSDT"]    # terms that are known (files only); else found in the data
@@ -38,7 +38,8 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from os import fspath
@@ -59,8 +60,11 @@ from replay.settings import DEFAULTS
 from replay.sources import Source, digests_of, file_digests, find_adapter
 from replay.strategy import Strategy
 from replay.tables import Table
+from replay.units import US_PER_S, us_from_time
 
 TABLES = ("data", "instruments", "models", "strategy", "run", "output", "recorded")
+LEAST_US, MOST_US = 631_152_000 * US_PER_S, 4_102_444_800 * US_PER_S
+"""The years from 1990 to 2099: what lies outside is a time in other units."""
 RUN_KEYS = {"deposit": float, "warm_up_us": int, "sample_us": int, "batch_rows": int}
 _DECIMALS = ("tick", "lot", "multiplier", "strike")
 _TERMS = {"payoff": str, "settle": str, "right": str, "expiry_us": int, "underlying": str}
@@ -127,6 +131,10 @@ class RunSettings:
             )
         self.adapter = None
         if self.store is None:
+            if self.instruments:
+                raise data.wrong("instruments", "is for stores", "all instruments of the files are replayed")
+            if len({path.resolve() for path in self.files}) < len(self.files):
+                raise data.wrong("files", "names a file twice")
             if "adapter" not in data.given:
                 raise data.wrong("adapter", "is missing", "files need one: who wrote them")
             with data.blamed("adapter"):
@@ -139,6 +147,10 @@ class RunSettings:
 
     def _time(self, key: str) -> Any:
         value = self.data.given.get(key)
+        if isinstance(value, int) and not LEAST_US <= value <= MOST_US:
+            raise self.data.wrong(
+                key, "is not in microseconds since 1970", "seconds have 10 digits, ms 13, µs 16, ns 19"
+            )
         if isinstance(value, bool) or not isinstance(value, (int, str, date, type(None))):
             raise self.data.wrong(key, "must be a time", "for example 2024-08-08T23:54:15Z")
         return value.isoformat() if isinstance(value, date) else value
@@ -237,7 +249,6 @@ class RunSettings:
     def replay(self, progress: Progress | None = None) -> Replay:
         """Open the data.  Raises ConfigError and DataError; DataError when they are not those that were recorded."""
         from replay.store import Store
-        from replay.units import us_from_time
 
         source: Source
         if self.adapter is not None:
@@ -252,11 +263,24 @@ class RunSettings:
             with self.data.blamed("store"):
                 source = Store(self.store).source(self.instruments, start_us, warm=True)
         self._compare_data(source)
-        with self.data.blamed():
+        if not source.instruments:
+            raise self.data.wrong("store", "holds nothing", "import something first: replay import …")
+        with self._placed():
             return Replay(
                 source, instruments=self.instruments or self.terms, start=self.start, end=self.end, progress=progress,
                 **self.numbers, **self._models_over([instrument.name for instrument in source.instruments]),
             )  # fmt: skip
+
+    @contextmanager
+    def _placed(self) -> Iterator[None]:
+        """Let errors of Replay name the key that they are about."""
+        try:
+            yield
+        except ConfigError as error:
+            for table in (self.data, self.run_table):
+                if error.name in table.given:
+                    raise table.wrong(error.name, error.problem, error.hint) from error
+            raise
 
     def _models_over(self, names: list[str]) -> dict[str, Any]:
         """The models as Replay wants them: one, or one by instrument where one of them has its own."""
@@ -282,7 +306,8 @@ class RunSettings:
             check_place(self.save_to)
         replay = self.replay(progress)
         opened(replay)
-        result = replay.run(strategy, mode=self.mode)
+        with self._placed():
+            result = replay.run(strategy, mode=self.mode)
         if self.save_to is not None:
             save(result, self.save_to, {RUN_FILE: self.to_toml(result)})
         return result

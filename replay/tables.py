@@ -79,8 +79,9 @@ class Table:
             yield
         except ConfigError as error:
             part = key or error.name.rpartition(".")[2]
-            problem = error.problem if part in self.given else str(error)
-            raise self.wrong(part if part in self.given else "", problem, error.hint) from error
+            if part in self.given:
+                raise self.wrong(part, error.problem, error.hint) from error
+            raise self.wrong("", str(error)) from error
 
 
 class _Short:

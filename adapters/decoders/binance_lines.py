@@ -7,6 +7,7 @@ the caller knows file and line.
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -70,6 +71,8 @@ def read_line(line: bytes, market: Market) -> Parsed:
     """The message on a line (without its newline); DataError when it is broken or belongs to another market."""
     prefix, _, text = line.partition(b" ")
     if not (prefix.isdigit() and len(prefix) < 20):
+        if prefix.startswith(codecs.BOM_UTF8):
+            raise DataError("it begins with a byte order mark", hint="save it as UTF-8 without one: tail -c +4 FILE")
         raise DataError("no local time in front of the message", hint="lines are `<local ns> <json>`")
     local_ns = int(prefix)
     if not scan.NS_FLOOR <= local_ns < 4 * lexer.MAX_MANTISSA:

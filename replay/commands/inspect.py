@@ -84,6 +84,13 @@ def _file(arguments: argparse.Namespace) -> int:
     from replay.store.report import file_facts, file_lines
 
     path: Path = arguments.path
+    if path.suffix != ".parquet":
+        raise ConfigError(
+            "",
+            None,
+            f"{path} is no file of a store",
+            f"for a recording: replay inspect {path} --coverage --adapter NAME",
+        )
     file = DayFile(path, path.stat().st_size, read_footer(path))
     if arguments.check:
         check_file(file)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replay.commands import add_command, key_values
-from replay.errors import ConfigError
+from replay.errors import ConfigError, StrategyError
 from replay.terminal import progress_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     from replay.sources import rows_of
 
     settings = settings_of(arguments)
-    with progress_of(sys.stderr, settings.files) as progress:
+    with progress_of(sys.stderr, settings.files) as progress, _named_as_arguments(), _not_ended(settings):
         result = settings.run(progress_to(progress), lambda replay: progress.start(sum(map(rows_of, replay.sources))))
     differences = settings.differences(result)
     if arguments.json:
@@ -92,6 +92,20 @@ def run(arguments: argparse.Namespace) -> int:
     for difference in differences:
         print(f"replay: {difference}", file=sys.stderr)
     return 1 if differences else 0
+
+
+@contextmanager
+def _not_ended(settings: RunSettings) -> Iterator[None]:
+    """StrategyError when user code ends the program."""
+    try:
+        yield
+    except SystemExit as error:
+        from replay.loading import place_of
+
+        problem = "ends the program with sys.exit; ctx.stop() ends a run"
+        raise StrategyError(
+            settings.strategy_class.__name__, "", problem, place=place_of(error.__traceback__)
+        ) from error
 
 
 def settings_of(arguments: argparse.Namespace) -> RunSettings:
@@ -113,7 +127,7 @@ def settings_of(arguments: argparse.Namespace) -> RunSettings:
         raise ConfigError("--adapter", arguments.adapter, "is for --data", "a store needs none")
     given = given_by(arguments, MODELS)
     if what is not None:
-        given["data"]["store"] = str(what)
+        given.setdefault("data", {})["store"] = str(what)
     with _named_as_arguments():
         return RunSettings(given)
 
