@@ -75,8 +75,11 @@ class Progress:
         self.total = rows or self.total
 
     def read(self, count: int) -> None:
-        """`count` more bytes of the total are done."""
-        self.done += 0 if self.counts_rows else count
+        """`count` more bytes of the total are done; what goes beyond it belongs to another pass."""
+        if not self.counts_rows:
+            if self.done + count > self.total > 0 and not self.rows:
+                self.start()
+            self.done += count
         self.show(self.rows, self.more)
 
     def show(self, rows: int, more: str = "") -> None:

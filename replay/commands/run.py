@@ -228,7 +228,10 @@ def progress_to(progress: Progress) -> Told:
     """Show rows, simulated time and fills."""
     from replay.units import iso_from_us
 
-    return lambda rows, time_us, fills: progress.show(rows, f"{iso_from_us(time_us)[:19]}   {fills:,} fills")
+    def told(rows: int, time_us: int, fills: int) -> None:
+        progress.show(rows, f"{iso_from_us(time_us)[:19]}   {fills:,} fills" if time_us else "")
+
+    return told
 
 
 def print_result(result: Result, fills: int) -> None:
