@@ -56,6 +56,7 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
     from replay.engine import Replay
     from replay.loading import load_strategy
     from replay.models import ConstantLatency, MakerTaker, PowerProbQueue
+    from replay.sources import adapter_names
     from replay.testing import Faults, SyntheticMarket
     from replay.units import US_PER_MIN
 
@@ -71,7 +72,7 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
         funding_interval_us=2 * US_PER_MIN,
     )
     names = " and ".join(instrument.symbol for instrument in market.instruments)
-    say(f"1. A synthetic exchange records {arguments.minutes:g} minutes of {names} (seed {arguments.seed}) …")
+    say(f"1. A synthetic exchange records {arguments.minutes:g} min of {names} (seed {arguments.seed}) …")
     with ProgressLine(sys.stderr) as line:
         line.show("recording …")
         market.write(path)
@@ -102,7 +103,8 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
     print(
         "\nOn your own data:\n"
         "  replay verify FILE… --adapter binance-usdm\n"
-        f"  replay run --strategy {STRATEGY} --data FILE… --adapter binance-usdm\n"
-        "Adapters: binance-spot, binance-usdm, binance-coinm; lines of `<local ns> <raw JSON>`, plain or gzip."
+        f"  replay run --strategy {STRATEGY} --data FILE… --adapter binance-usdm --save result\n"
+        "  replay run result/run.toml\n"
+        f"Adapters: {', '.join(adapter_names())}."
     )
     return 0

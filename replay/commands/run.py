@@ -115,6 +115,8 @@ def settings_of(arguments: argparse.Namespace) -> RunSettings:
     what: Path | None = arguments.what
     if what is not None and what.suffix == ".toml":
         return _above_file(RunSettings.from_toml(what), arguments)
+    if what is not None and (what / "run.toml").is_file():
+        raise ConfigError("", "", f"{what} is a saved result", f"to run it again write replay run {what}/run.toml")
     if what is not None and what.is_file():
         raise ConfigError("", "", f"{what} is neither a run.toml nor a store", f"for a recording write --data {what}")
     if arguments.strategy is None:

@@ -126,6 +126,8 @@ def test_a_saved_run_comes_out_again(
     capsys.readouterr()
     assert main(["run", str(saved)]) == 0
     assert "the digest is the recorded one" in capsys.readouterr().out
+    assert main(["run", str(saved.parent)]) == 2
+    assert "is a saved result; to run it again write replay run" in capsys.readouterr().err
     assert main(["run", str(saved), "--json", "--save", "again"]) == 0
     assert shown(capsys)["digest"] == digest == Result.load(elsewhere / "again").digest
 
