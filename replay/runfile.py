@@ -96,7 +96,7 @@ class RunSettings:
         self._check_run()
         self.strategy_class = self._load_strategy()
         self.terms = [self._terms(name) for name in self.top.table("instruments").given]
-        self.models = self._models(self.top.table("models"))
+        self.models = models_by_instrument(self.top.table("models"), self.code_folder)
         self.recorded = self.top.table("recorded")
         self.recorded.only(("digest", "strategy", "data", "versions"))
 
@@ -206,43 +206,6 @@ class RunSettings:
                     raise table.wrong(key, "is not a decimal number") from None
         with table.blamed():
             return Instrument(venue, symbol, **{"payoff": "linear", **terms})
-
-    def _models(self, table: Table) -> dict[str, dict[str, Any]]:
-        """Settings by instrument name, under "" those for all of them."""
-        names = [key for key in table.given if ":" in key]
-        table.only((*DEFAULTS, *names))
-        found = {"": self._settings(table, [key for key in table.given if key not in names])}
-        for name in names:
-            own = table.table(name)
-            own.only(DEFAULTS)
-            found[name] = self._settings(own, list(own.given))
-        return found
-
-    def _settings(self, table: Table, keys: list[str]) -> dict[str, Any]:
-        return {key: table.get(key, _PLAIN[key]) if key in _PLAIN else self._model(table, key, key) for key in keys}
-
-    def _model(self, table: Table, key: str, setting: str) -> Any:
-        """The model under `key`: its name, or a table with that and its parameters."""
-        classes = {kind.__name__: kind for kind in _MODELS[setting]}
-        if isinstance(table.given[key], str):
-            table = Table({key: {"model": table.given[key]}}, table.name, table.text, table.keys)
-        own = table.table(key)
-        chosen = own.get("model", str, next(iter(classes)) if len(classes) == 1 else "")
-        if chosen not in classes:
-            raise own.wrong("model", f"is no model of {setting}", did_you_mean(chosen, classes))
-        wanted = inspect.signature(classes[chosen]).parameters
-        own.only(("model", *wanted))
-        given = {name: value for name, value in own.given.items() if name != "model"}
-        for name, parameter in wanted.items():
-            if parameter.default is parameter.empty and name not in given:
-                raise own.wrong(name, f"is missing: {chosen} needs it")
-        if "function" in given:
-            with own.blamed("function"):
-                given["function"] = load_function("function", own.get("function", str), self.code_folder)
-        if setting == "fees" and "fees" in given:
-            given["fees"] = self._model(own, "fees", "fees")
-        with own.blamed():
-            return classes[chosen](**given)
 
     # ----------------------------------------------------------------------------------------------------- running
 
@@ -368,3 +331,46 @@ class RunSettings:
             if result.versions.get(name) != version:
                 reasons.append(f"{name} was {version} and is {result.versions.get(name)}")
         return reasons
+
+
+def models_by_instrument(table: Table, folder: Path) -> dict[str, dict[str, Any]]:
+    """The models that a table says by instrument name, under "" those for all; `folder` is where functions are found.
+
+    Raises ConfigError naming the place.
+    """
+    names = [key for key in table.given if ":" in key]
+    table.only((*DEFAULTS, *names))
+    found = {"": _settings(table, [key for key in table.given if key not in names], folder)}
+    for name in names:
+        own = table.table(name)
+        own.only(DEFAULTS)
+        found[name] = _settings(own, list(own.given), folder)
+    return found
+
+
+def _settings(table: Table, keys: list[str], folder: Path) -> dict[str, Any]:
+    return {key: table.get(key, _PLAIN[key]) if key in _PLAIN else _model(table, key, key, folder) for key in keys}
+
+
+def _model(table: Table, key: str, setting: str, folder: Path) -> Any:
+    """The model under `key`: its name, or a table with that and its parameters."""
+    classes = {kind.__name__: kind for kind in _MODELS[setting]}
+    if isinstance(table.given[key], str):
+        table = Table({key: {"model": table.given[key]}}, table.name, table.text, table.keys)
+    own = table.table(key)
+    chosen = own.get("model", str, next(iter(classes)) if len(classes) == 1 else "")
+    if chosen not in classes:
+        raise own.wrong("model", f"is no model of {setting}", did_you_mean(chosen, classes))
+    wanted = inspect.signature(classes[chosen]).parameters
+    own.only(("model", *wanted))
+    given = {name: value for name, value in own.given.items() if name != "model"}
+    for name, parameter in wanted.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise own.wrong(name, f"is missing: {chosen} needs it")
+    if "function" in given:
+        with own.blamed("function"):
+            given["function"] = load_function("function", own.get("function", str), folder)
+    if setting == "fees" and "fees" in given:
+        given["fees"] = _model(own, "fees", "fees", folder)
+    with own.blamed():
+        return classes[chosen](**given)

@@ -52,9 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace, path: Path) -> int:
-    from replay.commands.run import print_result, progress_to
+    from replay.commands.run import load_strategy, print_result, progress_to
     from replay.engine import Replay
-    from replay.loading import load_strategy
     from replay.models import ConstantLatency, MakerTaker, PowerProbQueue
     from replay.sources import adapter_names
     from replay.testing import Faults, SyntheticMarket
@@ -92,7 +91,7 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
             fees=MakerTaker(maker="0.00002", taker="0.0005"),
             progress=progress_to(Progress(line)),
         )
-        result = replay.run(load_strategy("strategy", STRATEGY, Path())())
+        result = replay.run(load_strategy(STRATEGY, []))
     if arguments.json:
         print(result.to_json())
         return 0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from replay.engine import Progress as Told
     from replay.results import Result
     from replay.runfile import RunSettings
+    from replay.strategy import Strategy
     from replay.terminal import Progress
 
 DESCRIPTION = """\
@@ -63,16 +64,40 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--end", metavar="TIME", help="likewise: nothing received later is replayed")
     parser.add_argument("--mode", metavar="MODE", help="interpreted, compiled or auto (default auto)")
     parser.add_argument("--deposit", type=float, metavar="MONEY", help="for margin and returns (default 0: no returns)")
+    add_model_arguments(parser)
+    parser.add_argument("--save", type=Path, metavar="DIR", help="keep the result there, with its run.toml")
+    parser.add_argument("--fills", type=int, metavar="N", help="list the last N fills (default 10)")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.set_defaults(run=run)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The models that a command line can set; all others are set in a file or from Python."""
     parser.add_argument("--latency", metavar="ENTRY,RESPONSE", help="µs (default 10000,10000)")
     parser.add_argument("--fees", metavar="MAKER,TAKER", help="fractions, not percent (default 0.0002,0.0005)")
     parser.add_argument("--queue", metavar="MODEL", help="risk-averse, optimistic, power:N, log (default risk-averse)")
     parser.add_argument("--execution", metavar="MODEL", help="partial or full (default partial)")
     parser.add_argument("--slippage-bps", type=float, metavar="BPS", help="on taking fills (default 0)")
     parser.add_argument("--batch-rows", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--save", type=Path, metavar="DIR", help="keep the result there, with its run.toml")
-    parser.add_argument("--fills", type=int, metavar="N", help="list the last N fills (default 10)")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.set_defaults(run=run)
+
+
+def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The model arguments as keyword arguments of `Replay`.  Raises ConfigError naming the argument."""
+    from replay.runfile import models_by_instrument
+    from replay.tables import Table
+
+    given = given_by(arguments, MODELS)
+    with _named_as_arguments():
+        return models_by_instrument(Table(given["models"], keys=("models",)), Path())[""] | {
+            key: value for key, value in given.get("run", {}).items() if key == "batch_rows"
+        }
+
+
+def load_strategy(name: str, parameters: list[str] | None) -> Strategy:
+    """The strategy of --strategy with its `k=v` parameters.  ConfigError says which part is wrong."""
+    from replay import loading
+
+    return loading.load_strategy("--strategy", name, Path())(**key_values("--param", parameters or []))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -157,7 +182,8 @@ def _above_file(file: RunSettings, arguments: argparse.Namespace) -> RunSettings
 
 
 def _value(arguments: argparse.Namespace, name: str) -> Any:
-    return getattr(arguments, name.replace("-", "_"))
+    """What was given; None for an argument that was not, or that the command does not have."""
+    return getattr(arguments, name.replace("-", "_"), None)
 
 
 def given_by(arguments: argparse.Namespace, models: dict[str, str]) -> dict[str, dict[str, Any]]:

@@ -21,12 +21,14 @@ from replay import (
     PowerProbQueue,
     Replay,
     Result,
+    RiskAverseQueue,
     RunSettings,
     TableLatency,
     TieredFees,
     UserQueue,
 )
-from replay.cli import main
+from replay.cli import main, make_parser
+from replay.commands.run import model_settings
 from replay.loading import load_strategy
 from replay.testing import SyntheticMarket
 
@@ -277,3 +279,20 @@ def test_a_place_that_is_taken_is_told_before_the_run(folder: Path) -> None:
     with pytest.raises(DataError, match="is not a saved result"):
         RunSettings.from_toml(folder / "run.toml").run()
     assert list((folder / "result").iterdir()) == []
+
+
+def test_model_arguments_are_models() -> None:
+    text = "run --latency 1,2 --queue power:2 --fees 0.0001,0.0002 --slippage-bps 1.5 --execution full --batch-rows 99"
+    assert model_settings(make_parser().parse_args(text.split())) == {
+        "latency": ConstantLatency(1, 2),
+        "queue": PowerProbQueue(2.0),
+        "fees": MakerTaker("0.0001", "0.0002"),
+        "slippage": BpsSlippage(1.5),
+        "execution": "full",
+        "batch_rows": 99,
+    }
+    assert model_settings(make_parser().parse_args(["run"])) == {
+        "latency": ConstantLatency(10_000, 10_000),
+        "queue": RiskAverseQueue(),
+        "fees": MakerTaker("0.0002", "0.0005"),
+    }
