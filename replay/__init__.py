@@ -37,6 +37,7 @@ _HOME = {
     "ReplayError": "replay.errors",
     "Result": "replay.results",
     "RiskAverseQueue": "replay.models",
+    "RunSettings": "replay.runfile",
     "SpreadSlippage": "replay.models",
     "SquareRootImpact": "replay.models",
     "Strategy": "replay.strategy",
@@ -77,6 +78,7 @@ __all__ = [
     "ReplayError",
     "Result",
     "RiskAverseQueue",
+    "RunSettings",
     "SpreadSlippage",
     "SquareRootImpact",
     "Strategy",
@@ -130,6 +132,7 @@ if TYPE_CHECKING:
     )
     from replay.quality import QualityReport
     from replay.results import Result
+    from replay.runfile import RunSettings
     from replay.strategy import Strategy
     from replay.sweep import Band, Sweep
     from replay.window import Window

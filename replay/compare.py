@@ -283,10 +283,13 @@ class Pauses:
         return chosen
 
 
-def _spans(feed: Feed, pauses: list[Pauses]) -> list[dict[int, tuple[int, int]]]:
+def _spans(feed: Feed, pauses: list[Pauses], progress: Callable[[int], None]) -> list[dict[int, tuple[int, int]]]:
     """First and last venue time of each pair's rows by kind; of a book from its first snapshot on, and its pauses."""
     spans: list[dict[int, tuple[int, int]]] = [{} for _ in feed.owners]
+    count = 0
     for parts in feed.parts():
+        count += sum(map(len, parts))
+        progress(count)
         for span, rows, pause in zip(spans, parts, pauses):
             for kind in KINDS:
                 mine = rows[rows["kind"] == kind]
@@ -396,8 +399,8 @@ def compare(
 ) -> FeedComparison:  # fmt: skip
     """Read both feeds twice and compare what both have.
 
-    Books are compared at `samples` instants.  `progress` is told the rows read so far.  Raises ConfigError when the
-    feeds have no instrument or no time in common, and what the sources raise.
+    Books are compared at `samples` instants.  `progress` is told the rows of each reading so far.
+    Raises ConfigError when the feeds have no instrument or no time in common, and what the sources raise.
     """
     if samples < 1:
         raise ConfigError("samples", samples, "must be at least 1")
@@ -408,7 +411,8 @@ def compare(
         return [Feed(s, [p[k] for p in pairs], [f[k] for f in factors]) for k, s in enumerate((a, b))]
 
     pauses = [[Pauses() for _ in pairs] for _ in (a, b)]
-    spans = [_spans(feed, own) for feed, own in zip(feeds(), pauses)]
+    told = progress or (lambda rows: None)
+    spans = [_spans(feed, own, told) for feed, own in zip(feeds(), pauses)]
     common = [
         {kind: (max(x[kind][0], y[kind][0]), min(x[kind][1], y[kind][1])) for kind in KINDS if kind in x and kind in y}
         for x, y in zip(*spans)
@@ -418,7 +422,7 @@ def compare(
         raise ConfigError("A, B", (a.name, b.name), "have no time in common")
     running = [_Pair(kinds, own, samples, slack_us) for kinds, own in zip(common, pauses[0])]
     second = feeds()
-    _read_both(second, running, progress)
+    _read_both(second, running, told)
     found = []
     for k, (pair, kinds) in enumerate(zip(pairs, running)):
         terms = a.instruments[pair[0]], b.instruments[pair[1]]
@@ -431,7 +435,7 @@ def compare(
     return FeedComparison(found, (unpaired[0], unpaired[1]))
 
 
-def _read_both(feeds: list[Feed], running: list[_Pair], progress: Callable[[int], None] | None) -> None:
+def _read_both(feeds: list[Feed], running: list[_Pair], progress: Callable[[int], None]) -> None:
     """Let the feed that is behind go on, until both have ended."""
     streams = [feed.parts() for feed in feeds]
     reached: list[float] = [INT64_MIN, INT64_MIN]
@@ -447,8 +451,7 @@ def _read_both(feeds: list[Feed], running: list[_Pair], progress: Callable[[int]
             if len(part):
                 reached[which] = max(reached[which], int(part["ts"][-1]))
         rows += sum(len(part) for part in parts)
-        if progress is not None:
-            progress(rows)
+        progress(rows)
 
 
 def _result(

@@ -288,6 +288,16 @@ class Book:
         return f"Book({self.bid_lots} @ {self.bid_ticks} | {self.ask_lots} @ {self.ask_ticks} ticks)"
 
 
+def _whole(**given: Any) -> None:
+    """ConfigError for what is no whole number: it would quietly be cut to one."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            hint = (
+                "times are in µs" if name.endswith("_us") else "write int(...), or ctx.instruments[0].ticks('60000.1')"
+            )
+            raise ConfigError(name, value, "must be a whole number", hint)
+
+
 class Context:
     """The strategy's window on the run and its hands.
 
@@ -328,7 +338,16 @@ class Context:
 
     def book(self, instrument: int = 0) -> Book:
         """The local book."""
-        return self._books[instrument]
+        try:
+            return self._books[instrument]
+        except (IndexError, TypeError):
+            raise self._no_instrument(instrument) from None
+
+    def _no_instrument(self, given: Any) -> ConfigError:
+        names = [instrument.name for instrument in self._session.instruments]
+        known = ", ".join(f"{i} is {name}" for i, name in enumerate(names))
+        hint = "write ctx.index('venue:SYMBOL')" if isinstance(given, str) else known
+        return ConfigError("instrument", given, "is not the index of an instrument of this run", hint)
 
     def position(self, instrument: int = 0) -> int:
         """Signed lots, from the fills that we have heard of."""
@@ -422,8 +441,10 @@ class Context:
             raise ConfigError("tif", tif, "is not a time in force", did_you_mean(tif, TIF_CODES))
         if trigger not in TRIGGER_CODES:
             raise ConfigError("trigger", trigger, "is not a trigger", did_you_mean(trigger, TRIGGER_CODES))
-        if not 0 <= instrument < len(self._session.instruments):
-            raise ConfigError("instrument", instrument, "is not the index of an instrument of this run")
+        if instrument not in self._session.indices:
+            raise self._no_instrument(instrument)
+        if type(lots) is not int or (ticks is not None and type(ticks) is not int):
+            _whole(instrument=instrument, lots=lots, ticks=ticks or 0)
         kind = order_kind(
             ticks is not None, stop_ticks is not None, trail_ticks is not None, trail_ticks or 0, TIF_CODES[tif],
             post_only, expire_us,
@@ -462,6 +483,8 @@ class Context:
 
         `stop_ticks` moves the stop of an order that still waits for its trigger.
         """
+        if type(lots) is not int or type(ticks) is not int:
+            _whole(lots=lots, ticks=ticks)
         session = self._session
         while (answer := modify(session.bytes, self._strategy, order_id, lots, ticks, stop_ticks)) == NEED_ROOM_CODE:
             session.make_room()
@@ -469,6 +492,7 @@ class Context:
 
     def every(self, interval_us: int, tag: int = 0) -> None:
         """Call `on_timer` at every whole multiple of `interval_us` since the epoch, from now on."""
+        _whole(interval_us=interval_us)
         if interval_us <= 0:
             raise ConfigError("interval_us", interval_us, "must be positive")
         first = -(-self.now // interval_us) * interval_us
@@ -476,6 +500,7 @@ class Context:
 
     def at(self, time_us: int, tag: int = 0) -> None:
         """Call `on_timer` once at `time_us` (at once when that is past)."""
+        _whole(time_us=time_us)
         self._timer(time_us, 0, tag)
 
     def _timer(self, time_us: int, interval_us: int, tag: int) -> None:

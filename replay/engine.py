@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -33,7 +34,7 @@ from replay.sources import BATCH_ROWS, ArraySource, Source, find_adapter
 from replay.strategy import Strategy
 from replay.sweep import Band, Sweep, band, sweep
 from replay.terminal import say_when_compiling
-from replay.units import INT64_MAX, INT64_MIN, US_PER_S, us_from_time
+from replay.units import INT64_MAX, INT64_MIN, US_PER_S, iso_from_us, us_from_time
 
 T = TypeVar("T")
 PerInstrument = Union[T, Mapping[str, T]]  # noqa: UP007 (mypy wants the old spelling of a generic alias)
@@ -48,9 +49,12 @@ Progress = Callable[[int, int, int], None]
 
 def _moment(name: str, time: Time) -> int:
     try:
-        return us_from_time(time)
-    except ValueError as error:
-        raise ConfigError(name, time, str(error)) from None
+        us = us_from_time(time)
+        iso_from_us(us)
+    except (ValueError, OverflowError) as error:
+        hint = "whole numbers are microseconds since 1970" if isinstance(time, int) else ""
+        raise ConfigError(name, time, str(error), hint) from None
+    return us
 
 
 class Replay:
@@ -132,6 +136,8 @@ class Replay:
                     "is not in this run",
                     "add its recording: its mark settles",
                 )
+        if not (math.isfinite(deposit) and deposit >= 0):
+            raise ConfigError("deposit", deposit, "must be money of at least 0", "without any there are no returns")
         self.deposit = float(deposit)
         for name, value, low in (
             ("warm_up_us", warm_up_us, 0),

@@ -78,7 +78,8 @@ class StrategyError(ReplayError):
     """A handler of the user's strategy raised (the cause is `__cause__`) or asked for something impossible.
 
     `strategy` class name, `handler` method name, `time_us` simulated time, `event` what it was handed,
-    `partial` the Result up to that moment (None when there is none yet).
+    `partial` the Result up to that moment (None when there is none yet), `place` file and line of the user's code
+    ("" when it is not known).
     """
 
     def __init__(
@@ -89,10 +90,11 @@ class StrategyError(ReplayError):
         time_us: int | None = None,
         event: Any = None,
         partial: Any = None,
+        place: str = "",
     ) -> None:
         super().__init__(strategy, handler, problem, time_us, event)
         self.strategy, self.handler, self.problem = strategy, handler, problem
-        self.time_us, self.event, self.partial = time_us, event, partial
+        self.time_us, self.event, self.partial, self.place = time_us, event, partial, place
 
     def __str__(self) -> str:
         where = f"{self.strategy}.{self.handler}" if self.handler else self.strategy
@@ -102,7 +104,8 @@ class StrategyError(ReplayError):
 
             when = f" at {iso_from_us(self.time_us)}"
         what = f" while handling {self.event!r}" if self.event is not None else ""
-        return f"{where}{when}: {self.problem}{what}"
+        place = f"{self.place}: " if self.place else ""
+        return f"{place}{where}{when}: {self.problem}{what}"
 
 
 class CompileError(StrategyError):

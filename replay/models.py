@@ -25,13 +25,16 @@ from replay.units import SCALE, decimal_from_rate
 MAX_LATENCY_US = 3_600_000_000
 
 
+_RATE_HINT = "a rate is a fraction: 0.0002 is 0.02 %"
+
+
 def _scaled(name: str, rate: float | str | Decimal, low: str, high: str) -> int:
     try:
         value = decimal_from_rate(rate)
     except ArithmeticError:
-        raise ConfigError(name, rate, "is not a number") from None
+        raise ConfigError(name, rate, "is not a number", _RATE_HINT if high == "0.1" else "") from None
     if not value.is_finite() or not Decimal(low) <= value <= Decimal(high):
-        raise ConfigError(name, rate, f"must lie between {low} and {high}")
+        raise ConfigError(name, rate, f"must lie between {low} and {high}", _RATE_HINT if high == "0.1" else "")
     scaled = value * SCALE
     if scaled != int(scaled):
         raise ConfigError(name, rate, "has more than 8 decimals")

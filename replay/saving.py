@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import fspath
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FACTS = "result.json"
+RUN_FILE = "run.toml"
+"""What the result came from, as `replay.runfile` writes it; not there for runs that were set from Python."""
 _RAW = {"fills": FILL, "orders": LOG, "equity": EQUITY, "markouts": MARKOUT}
 _AS_THEY_ARE = (
     "strategy", "parameters", "settings", "refusals", "first_us", "last_us", "rows", "liquidations", "open_orders",
@@ -40,18 +43,29 @@ _AS_THEY_ARE = (
 """Fields of a Result that stand in the JSON as they are."""
 
 
-def save(result: Result, folder: Path) -> None:
-    """See `Result.to_parquet`."""
+def check_place(folder: Path) -> None:
+    """DataError when a result cannot be saved in `folder`, told before a long run: it is something else."""
+    if folder.is_file() or (folder.exists() and not (folder / FACTS).is_file()):
+        raise DataError("exists and is not a saved result", fspath(folder), hint="choose another folder")
+    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not os.access(nearest, os.W_OK):
+        raise DataError(
+            f"cannot be made: {nearest} is not yours to write", fspath(folder), hint="choose another folder"
+        )
+
+
+def save(result: Result, folder: Path, texts: Mapping[str, str] = MappingProxyType({})) -> None:
+    """See `Result.to_parquet`; `texts` are files that are added, by name."""
     import pyarrow.parquet as pq
 
-    if folder.exists() and not (folder / FACTS).is_file():
-        raise DataError("exists and is not a saved result", fspath(folder), hint="choose another folder")
+    check_place(folder)
     terms = [instrument.as_dict() for instrument in result.instruments]
     facts = {"format": FORMAT, **result.as_dict(), "terms": terms}
     with _written_aside(folder) as aside:
         for name in TABLES:
             pq.write_table(arrow_table(result, name), aside / f"{name}.parquet", compression="zstd")
-        (aside / FACTS).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        for name, text in {**texts, FACTS: json.dumps(facts, indent=2, allow_nan=False) + "\n"}.items():
+            (aside / name).write_text(text)
 
 
 @contextmanager

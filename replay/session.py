@@ -39,6 +39,7 @@ from replay.kernel.exact import whole
 from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.requests import REASON_WORDS, set_timer
 from replay.kernel.state import EQUITY, EVENT, FILL, LOG, MARKOUT, RECORD, record_number
+from replay.loading import place_of
 from replay.models import (
     fee_currency,
     fee_unit,
@@ -115,6 +116,7 @@ class Session:
             for s in strategies
         ]
         self.instruments = replay.instruments
+        self.indices = range(len(self.instruments))
         self.models = [models_under(self.instruments, replay.models, s._models) for s in strategies]
         self.grids = [_Grid(instrument) for instrument in self.instruments]
         self._fills, self._log, self._equity, self._records, self._markouts = (
@@ -431,7 +433,9 @@ class Session:
             raise error
         problem = f"{type(error).__name__}: {error}"
         time_us = int(self.arena["run"][0]["now"])
-        raise StrategyError(name, handler, problem, time_us, event, partial) from error
+        code = getattr(getattr(type(self.strategies[strategy]), handler), "__code__", None)
+        place = place_of(error.__traceback__) or (f"{code.co_filename}:{code.co_firstlineno}" if code else "")
+        raise StrategyError(name, handler, problem, time_us, event, partial, place) from error
 
     def _finish(self) -> None:
         self._over = True

@@ -187,6 +187,12 @@ def reached_by(source: Source) -> int:
     return reached_us
 
 
+def rows_of(source: Source) -> int:
+    """How many rows the source yields, at most; 0 when nobody knows: it has no attribute `rows`."""
+    rows: int = getattr(source, "rows", 0)
+    return rows
+
+
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 in hex of each file, by its path."""
     found = {}

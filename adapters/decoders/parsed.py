@@ -9,6 +9,7 @@ lost there; `"symbols":[…]` names whose, else all are meant.  `{"replay":"ende
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ def split_line(line: bytes) -> tuple[int, Any]:
 def local_time_ns(prefix: bytes) -> int:
     """The local time in front of a message; DataError when it is none."""
     if not (prefix.isdigit() and len(prefix) < 20):
+        if prefix.startswith(codecs.BOM_UTF8):
+            raise DataError("it begins with a byte order mark", hint="save it as UTF-8 without one: tail -c +4 FILE")
         raise DataError("no local time in front of the message", hint="lines are `<local ns> <json>`")
     local_ns = int(prefix)
     if not scan.NS_FLOOR <= local_ns < 4 * lexer.MAX_MANTISSA:

@@ -8,21 +8,28 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command
 from replay.errors import ConfigError
-from replay.terminal import ProgressLine
+from replay.terminal import progress_of
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
     from replay.sources import Source
 
 
+EXAMPLE = """\
+replay compare store tardis-csv:book.csv.gz,trades.csv.gz --instrument binance-futures:BTCUSDT"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "compare",
-        help="compare two feeds of the same market",
-        description="Compare two feeds of the same market: missing, extra and different events, books over time and at "
+        "compare two feeds of the same market",
+        "Compare two feeds of the same market: missing, extra and different events, books over time and at "
         "the end.  Exit code 0 when they tell the same, 1 when they differ, 2 when a file or argument is wrong.",
+        EXAMPLE,
     )
     where = "folder of a store, or ADAPTER:FILE[,FILE…], for example tardis-csv:book.csv.gz,trades.csv.gz"
     parser.add_argument("a", metavar="A", help=where)
@@ -52,11 +59,13 @@ def opened(text: str, instrument: str = "") -> Source:
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print.  Raises ConfigError for wrong arguments and DataError for what cannot be read."""
     from replay.compare import compare
+    from replay.sources import rows_of
 
-    with ProgressLine(sys.stderr) as line:
-        line.show("reading …")
+    with progress_of(sys.stderr) as progress:
         a = opened(arguments.a, arguments.instrument)
         b = opened(arguments.b, arguments.instrument_b or arguments.instrument)
-        found = compare(a, b, samples=arguments.samples, progress=lambda rows: line.show(f"{rows:,} rows"))
+        if rows_of(a) and rows_of(b):
+            progress.start(rows_of(a) + rows_of(b))
+        found = compare(a, b, samples=arguments.samples, progress=progress.show)
     print(json.dumps(found.as_dict(), indent=2) if arguments.json else "\n".join(found.lines()))
     return 0 if found.same else 1

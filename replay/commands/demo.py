@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command
 from replay.errors import ConfigError
-from replay.terminal import ProgressLine
+from replay.terminal import Progress, ProgressLine
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
@@ -18,13 +19,20 @@ STRATEGY = "strategies.market_maker:MarketMaker"
 ADAPTER = "binance-usdm"
 
 
+EXAMPLE = """\
+replay demo
+replay demo --minutes 30 --seed 3 --keep market.gz"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "demo",
-        help="replay a few minutes of a synthetic market with injected gaps",
-        description="Make a recording of a synthetic market in which messages are lost, repeated and late, replay it "
+        "replay a few minutes of a synthetic market with injected gaps",
+        "Make a recording of a synthetic market in which messages are lost, repeated and late, replay it "
         "through an example market maker, and show what was found and earned.",
+        EXAMPLE,
     )
     parser.add_argument("--minutes", type=float, default=4.0, help="length of the recording (default 4)")
     parser.add_argument("--seed", type=int, default=7, help="of the market and of its faults (default 7)")
@@ -47,6 +55,7 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
     from replay.commands.run import load_strategy, print_result, progress_to
     from replay.engine import Replay
     from replay.models import ConstantLatency, MakerTaker, PowerProbQueue
+    from replay.sources import adapter_names
     from replay.testing import Faults, SyntheticMarket
     from replay.units import US_PER_MIN
 
@@ -62,7 +71,7 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
         funding_interval_us=2 * US_PER_MIN,
     )
     names = " and ".join(instrument.symbol for instrument in market.instruments)
-    say(f"1. A synthetic exchange records {arguments.minutes:g} minutes of {names} (seed {arguments.seed}) …")
+    say(f"1. A synthetic exchange records {arguments.minutes:g} min of {names} (seed {arguments.seed}) …")
     with ProgressLine(sys.stderr) as line:
         line.show("recording …")
         market.write(path)
@@ -80,7 +89,7 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
             latency=ConstantLatency(entry=10_000, response=10_000),
             queue=PowerProbQueue(3),
             fees=MakerTaker(maker="0.00002", taker="0.0005"),
-            progress=progress_to(line),
+            progress=progress_to(Progress(line)),
         )
         result = replay.run(load_strategy(STRATEGY, []))
     if arguments.json:
@@ -93,7 +102,8 @@ def _demo(arguments: argparse.Namespace, path: Path) -> int:
     print(
         "\nOn your own data:\n"
         "  replay verify FILE… --adapter binance-usdm\n"
-        f"  replay run --strategy {STRATEGY} --data FILE… --adapter binance-usdm\n"
-        "Adapters: binance-spot, binance-usdm, binance-coinm; lines of `<local ns> <raw JSON>`, plain or gzip."
+        f"  replay run --strategy {STRATEGY} --data FILE… --adapter binance-usdm --save result\n"
+        "  replay run result/run.toml\n"
+        f"Adapters: {', '.join(adapter_names())}."
     )
     return 0

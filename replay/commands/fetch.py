@@ -7,13 +7,16 @@ it stands in no command line.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from replay.commands import add_command
 from replay.errors import ConfigError, did_you_mean
 from replay.terminal import ProgressLine
 
@@ -41,13 +44,19 @@ class Fetcher(Protocol):
         """Download what is not there yet; TransportError when a file cannot be had."""
 
 
+EXAMPLE = """\
+TARDIS_API_KEY=… replay fetch tardis --exchange binance-futures --type trades --symbol BTCUSDT --from 2024-08-01"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "fetch",
-        help="download data sets",
-        description="Download data sets, several at a time; what is there already is kept, what was cut goes on. "
+        "download data sets",
+        "Download data sets, several at a time; what is there already is kept, what was cut goes on. "
         "Exit code 0 when all files are there, 2 for a wrong argument, 3 when the server has not done its part.",
+        EXAMPLE,
     )
     parser.add_argument(
         "provider", metavar="PROVIDER", help="who has the data: tardis, tardis-raw, tardis-machine, relay"
@@ -60,6 +69,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder (default: this one)")
     parser.add_argument("--concurrency", type=int, default=4, metavar="N", help="files at a time (default 4)")
     parser.add_argument("--url", default="", help="another server")
+    parser.add_argument("--json", action="store_true", help="print the paths as JSON")
     parser.set_defaults(run=run)
 
 
@@ -98,16 +108,16 @@ def download(fetcher: Fetcher, arguments: argparse.Namespace) -> int:
         raise ConfigError("--concurrency", arguments.concurrency, "must be at least 1")
     wanted = fetcher.plan(arguments.exchange, arguments.type, arguments.symbol, arguments.first, last)
     key = os.environ.get(fetcher.key_variable, "")
-    came = 0
+    came, begin = 0, time.monotonic()
     with ProgressLine(sys.stderr) as line:
 
         def progress(name: str, count: int) -> None:
             nonlocal came
             came += count
-            line.show(f"{came / 1e6:,.1f} MB, {name}")
+            seconds = max(time.monotonic() - begin, 1e-3)
+            line.show(f"{came / 1e6:,.1f} MB   {came / seconds / 1e6:,.1f} MB/s   {name}")
 
         work = fetcher.fetch(wanted, arguments.out, key, arguments.concurrency, arguments.url, progress)
         paths = asyncio.run(work)
-    for path in paths:
-        print(path)
+    print(json.dumps({"files": [str(path) for path in paths]}) if arguments.json else "\n".join(map(str, paths)))
     return 0

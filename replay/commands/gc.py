@@ -8,17 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command
+
 if TYPE_CHECKING:
     from replay.commands import Subparsers
 
 
+EXAMPLE = """\
+replay gc store --hot"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "gc",
-        help="delete leftovers of killed imports from a store",
-        description="Delete temporaries of processes that died while they wrote, and days of which only some files "
+        "delete leftovers of killed imports from a store",
+        "Delete temporaries of processes that died while they wrote, and days of which only some files "
         "were put in place.  Running writers are left alone.",
+        EXAMPLE,
     )
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of a store")
     parser.add_argument("--hot", action="store_true", help="also delete the uncompressed copies")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command, key_values
 from replay.errors import ConfigError, did_you_mean
 from replay.terminal import ProgressLine
 
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 TERMS = ("tick", "lot", "payoff", "multiplier", "settle")
 
 
+EXAMPLE = """\
+replay import 'data/*.csv.gz' --adapter tardis-csv --store store"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "import",
-        help="import recordings into a store",
-        description="Write recordings to a store, several files at a time.  Run it again after an interruption: what "
+        "import recordings into a store",
+        "Write recordings to a store, several files at a time.  Run it again after an interruption: what "
         "is finished is skipped.  Exit code 0 when everything is in the store, 2 when a file or argument is wrong.",
+        EXAMPLE,
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files, folders or quoted globs")
     parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote them: tardis-csv, binance-usdm, …")
@@ -72,17 +79,6 @@ def instrument_from(text: str) -> Instrument:
         raise ConfigError("--instrument", text, "tick, lot and multiplier must be decimal numbers") from None
     payoff = terms.get("payoff", "linear")
     return Instrument(venue, symbol, payoff, tick, lot, multiplier, terms.get("settle", "USDT"))  # type: ignore[arg-type]
-
-
-def key_values(name: str, texts: list[str]) -> dict[str, str]:
-    """`K=V` texts as a dict; ConfigError naming the argument."""
-    out = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(name, text, "is not K=V")
-        out[key] = value
-    return out
 
 
 def progress_to(line: ProgressLine, clock: Callable[[], float] = time.monotonic) -> Progress:

@@ -11,20 +11,28 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command
 from replay.errors import ConfigError, did_you_mean
-from replay.terminal import ProgressLine
+from replay.terminal import progress_of
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
 
 
+EXAMPLE = """\
+replay inspect store --coverage
+replay inspect day.gz --coverage --adapter binance-usdm"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "inspect",
-        help="show coverage, gaps and rates of a store, or the footer of a file",
-        description="Show each day of each instrument: from when to when, rows a second of each channel, gaps, size "
+        "show coverage, gaps and rates of a store, or the footer of a file",
+        "Show each day of each instrument: from when to when, rows a second of each channel, gaps, size "
         "and digest; for one file of a store what its footer says.",
+        EXAMPLE,
     )
     parser.add_argument("path", type=Path, metavar="STORE|FILE", help="folder of a store, or one of its files")
     parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="with --adapter: more recordings")
@@ -49,17 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _coverage(arguments: argparse.Namespace) -> int:
     from replay.coverage import cover
-    from replay.sources import Source, find_adapter
+    from replay.sources import Source, find_adapter, rows_of
     from replay.store import Store
 
-    with ProgressLine(sys.stderr) as line:
-        line.show("reading …")
-        source: Source
+    source: Source
+    with progress_of(sys.stderr, [arguments.path, *arguments.files]) as progress:
         if arguments.adapter:
             source = find_adapter(arguments.adapter).open([arguments.path, *arguments.files])
         else:
             source = Store(arguments.path).source([arguments.instrument] if arguments.instrument else [])
-        found = cover(source, progress=lambda rows: line.show(f"{rows:,} rows"))
+        progress.start(rows_of(source))
+        found = cover(source, progress=progress.show)
     if arguments.json:
         facts = {name: coverage.as_dict() for name, coverage in found.items()}
         print(json.dumps({"clock_offset_us": source.quality.clock_offset_us, "instruments": facts}, indent=2))
@@ -76,6 +84,13 @@ def _file(arguments: argparse.Namespace) -> int:
     from replay.store.report import file_facts, file_lines
 
     path: Path = arguments.path
+    if path.suffix != ".parquet":
+        raise ConfigError(
+            "",
+            None,
+            f"{path} is no file of a store",
+            f"for a recording: replay inspect {path} --coverage --adapter NAME",
+        )
     file = DayFile(path, path.stat().st_size, read_footer(path))
     if arguments.check:
         check_file(file)

@@ -8,17 +8,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command
+
 if TYPE_CHECKING:
     from replay.commands import Subparsers
 
 
+EXAMPLE = """\
+replay ls store"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "ls",
-        help="list the instruments and days of a store",
-        description="List the complete days of each instrument.  Days that are damaged or incomplete are named on "
+        "list the instruments and days of a store",
+        "List the complete days of each instrument.  Days that are damaged or incomplete are named on "
         "standard error, and the exit code is then 2.",
+        EXAMPLE,
     )
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of a store")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")

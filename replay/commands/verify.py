@@ -8,22 +8,30 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replay.commands.data import add_repair_arguments, repair_options
+from replay.commands import add_command
+from replay.commands.data import add_repair_arguments, relay_key
 from replay.errors import ConfigError
-from replay.terminal import ProgressLine
+from replay.terminal import progress_of
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
 
 
+EXAMPLE = """\
+replay verify btcusdt_20240808.gz --adapter binance-usdm
+replay verify book.csv.gz trades.csv.gz --adapter tardis-csv --strict"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "verify",
-        help="check a recording: gaps, rebuilt book against quotes, trades",
-        description="Rebuild the book of each instrument, compare it with the venue's own quotes, and report what is "
+        "check a recording: gaps, rebuilt book against quotes, trades",
+        "Rebuild the book of each instrument, compare it with the venue's own quotes, and report what is "
         "missing or wrong.  Several files of one instrument are one recording.  Exit code 0 when the recording could "
         "be read (with --strict: 1 when a fault was found in it), 2 when a file or argument is wrong.",
+        EXAMPLE,
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, plain or gzip")
     parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote it: binance-usdm, …")
@@ -43,15 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dataclasses import replace
 
+    from replay.reading import repair_options
     from replay.sources import find_adapter
     from replay.verify import verify
 
     adapter = find_adapter(arguments.adapter)
-    with ProgressLine(sys.stderr) as progress:
-        progress.show("reading …")
+    with progress_of(sys.stderr, arguments.files) as progress:
         drop = {"drop_every": arguments.drop_every, "drop_from": arguments.drop_from}
-        source = adapter.open(arguments.files, **drop, **repair_options(arguments))
-        found = verify(source, lambda rows: progress.show(f"{rows:,} rows"))
+        key = relay_key() if arguments.relay else ""
+        options = repair_options(adapter.name, arguments.repair, arguments.relay or "", key)
+        source = adapter.open(arguments.files, **drop, **options)
+        progress.start()
+        found = verify(source, progress.show)
     found = replace(found, files=[str(path) for path in arguments.files], adapter=adapter.name)
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=2))

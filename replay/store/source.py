@@ -35,7 +35,7 @@ class StoreSource:
     The events are those that were written, in the order in which they were written; between instruments that were
     not recorded together, equal `ts` are in order of message number, then of `instruments`.  A window begins where it
     begins: a book is valid after the first snapshot inside.  `starts` gives other beginnings than `start_us` by
-    (instrument, channel).
+    (instrument, channel).  `rows` is how many all files of the days hold.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class StoreSource:
         used = [file.footer for own in days.values() for day in own for file in self._files(day)]
         self.horizon_us = max((footer.max_latency_us for footer in used), default=0)
         self.quality = _quality(days, self.horizon_us)
+        self.rows = sum(footer.rows for footer in used)
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[np.ndarray]:
         """Batches of at most about `rows` rows, which stay valid; read and decoded ahead by a thread."""

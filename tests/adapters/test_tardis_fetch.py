@@ -279,7 +279,7 @@ def test_wrong_arguments(more: str, words: str) -> None:
     text = f"fetch tardis --exchange x --type trades --symbol y --from 2024-08-01 {more}"
     with pytest.raises(ReplayError, match=words):
         download(TARDIS, make_parser().parse_args(text.split()))
-    with pytest.raises(SystemExit):
+    with pytest.raises(ReplayError, match="is not a day such as"):
         make_parser().parse_args(
             ["fetch", "tardis", "--exchange", "x", "--type", "t", "--symbol", "y", "--from", "yesterday"]
         )

@@ -212,7 +212,7 @@ def test_wrong_strategy_names_say_what_to_do(
 ) -> None:
     rest = ["--data", str(recording[0]), "--adapter", "binance-usdm"]
     cases = {
-        "nowhere": "is not MODULE:CLASS",
+        "nowhere": "is neither MODULE:CLASS nor FILE.py:CLASS",
         "no_such_module:X": "there is no module 'no_such_module'",
         "strategies.market_maker:MarketMakr": "did you mean 'MarketMaker'?",
     }

@@ -26,8 +26,9 @@ PUBLIC = [
     "Band", "BpsSlippage", "CompileError", "ConfigError", "ConstantLatency", "Context", "DataError", "FeedLatency",
     "FeesIn", "FlatFees", "Instrument", "KernelError", "LogNormalLatency", "LogProbQueue", "MakerTaker", "Margin",
     "NoSlippage", "OptimisticQueue", "PerContractFees", "PowerProbQueue", "QualityReport", "Replay", "ReplayError",
-    "Result", "RiskAverseQueue", "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError", "Sweep",
-    "TableLatency", "TieredFees", "TransportError", "UserFees", "UserQueue", "UserSlippage", "Window", "__version__",
+    "Result", "RiskAverseQueue", "RunSettings", "SpreadSlippage", "SquareRootImpact", "Strategy", "StrategyError",
+    "Sweep", "TableLatency", "TieredFees", "TransportError", "UserFees", "UserQueue", "UserSlippage", "Window",
+    "__version__",
 ]  # fmt: skip
 
 
