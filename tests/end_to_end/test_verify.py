@@ -193,7 +193,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_what_cannot_be_read_is_one_clear_line(broken: Path, file: str, adapter: str, parts: list[str]) -> None:
-    command = [sys.executable, "-m", "replay", "verify", str(broken / file), "--adapter", adapter, "--json"]
+    command = [sys.executable, "-m", "replay", "verify", str(broken / file), "--adapter", adapter]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, timeout=300)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
