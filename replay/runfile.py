@@ -158,7 +158,7 @@ class RunSettings:
         for key in data.given:
             kind = KEY_OF.get(key, "")
             if kind and kind not in data.given:
-                raise data.wrong(key, f"is for {kind}")
+                raise data.wrong(key, "is for stores" if kind == "store" else "is for files")
         self.adapter = None
         if self.files:
             if len({path.resolve() for path in self.files}) < len(self.files):

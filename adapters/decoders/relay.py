@@ -31,7 +31,7 @@ from adapters.decoders.json_rows import Fields, cell
 from replay.errors import DataError
 from replay.events import BOOK, BUY, FUNDING, LIQUIDATION, MARK, SELL, TRADE
 from replay.kernel.assemble import BEGINS, NO_SEQ, SNAP
-from replay.units import US_PER_HOUR, US_PER_MS, us_from_time
+from replay.units import US_PER_HOUR, US_PER_MS, US_PER_S, us_from_time
 
 Json = dict[str, Any]
 REMEMBERED = 200_000
@@ -68,9 +68,9 @@ class Shape:
     `path` may name {exchange} and {symbol}; `names` maps exchange, symbol, start, end, limit and cursor to the
     relay's parameters.  `rows` is the key of the list in the answer, `kind` what it holds: trades, books or events.
     Paging "cursor" follows next_cursor; "time" goes on at the last time of a full page (without a limit: until a page
-    brings no later time); "range" asks for stretches of
-    `chunk_us` and halves them while a page is full.  `unit_us` is the length of the relay's unit of time, `limit` the
-    rows of a full page (0: no limit), `within` the key around the body.
+    brings no later time); "range" asks for stretches of `chunk_us` and halves them while a page is full; "times" names
+    `limit` times a call, `chunk_us` apart.  `unit_us` is the length of the relay's unit of time, `limit` the rows of a
+    full page (0: no limit), `within` the key around the body.
     """
 
     name: str
@@ -93,6 +93,9 @@ class Shape:
         said["cursor"] = cursor
         values = {self.names[ours]: value for ours, value in said.items() if ours in self.names and value != ""}
         values.update(self.extra)
+        if self.paging == "times":
+            stop_us = min(end_us, start_us + self.limit * self.chunk_us)
+            values["timestamps"] = [us // self.unit_us for us in range(start_us, stop_us, self.chunk_us)]
         path = self.path.format(exchange=quote(exchange, safe=""), symbol=quote(symbol, safe=""))
         return Request(self.method, path, {self.within: values} if self.within else values, bool(cursor))
 
@@ -116,6 +119,8 @@ SHAPES = {
         Shape("option_trades", "trades", "/trades", _CAMEL, "data", "time", extra={"category": "option"}),
         Shape("book_snapshots", "books", "/orderbook-snapshots", _CAMEL_NO_LIMIT, "data", "time", limit=0,
               extra={"depth": 25}),
+        Shape("books_at", "books", "/backtest/fetch", _MARKET, "snapshots", "times", method="POST", unit_us=1,
+              limit=100, extra={"source": "tardis"}, chunk_us=US_PER_S),
         Shape("stream", "events", "/backtest/tardis/stream", {**_MARKET, **_PLAIN}, "events", "range", method="POST",
               limit=0, extra={"include": list(INCLUDE)}),
     )
@@ -236,6 +241,9 @@ class Pager:
                 self._stuck()
             self.done = not onward or newest >= self.end_us or (self.shape.limit > 0 and not full)
             self.at_us = newest
+        elif self.shape.paging == "times":
+            self.at_us += self.shape.limit * self.shape.chunk_us
+            self.done = self.at_us >= self.end_us
         elif full:
             if self.chunk_us <= self.shape.unit_us:
                 self._stuck()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from replay.commands import add_command
 from replay.errors import ConfigError, did_you_mean
 from replay.terminal import ProgressLine
 
@@ -33,14 +34,18 @@ class Exporter(Protocol):
         """Write EVENT batches of whole messages into `folder`, aside and then renamed; what was left out, by kind."""
 
 
+DESCRIPTION = """\
+Write the events of a store as Tardis-like CSV (csv), event arrays of hftbacktest (hftbacktest) or a NautilusTrader
+catalog (nautilus), exactly. What a format cannot say is left out and counted."""
+
+EXAMPLE = """\
+replay export store folder --to csv
+replay export store catalog --to nautilus"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write a store as files of other programs",
-        description="Write the events of a store as Tardis-like CSV (csv), event arrays of hftbacktest (hftbacktest) "
-        "or a NautilusTrader catalog (nautilus), exactly.  What a format cannot say is left out and counted.",
-    )
+    parser = add_command(subparsers, "export", "write a store as files of other programs", DESCRIPTION, EXAMPLE)
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of a store")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the files go; made if missing")
     parser.add_argument("--to", required=True, metavar="FORMAT", help="csv, hftbacktest, nautilus")

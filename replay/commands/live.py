@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replay.commands import add_command
 from replay.commands.record import add_feed_arguments, open_feed
 from replay.commands.run import add_model_arguments, load_strategy, model_settings, print_result
 from replay.errors import ConfigError, TransportError
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
     from replay.session import Session
 
 
+DESCRIPTION = """\
+Run a Strategy on what a venue sends now. Fills are simulated here; no order leaves the machine. Timers follow the
+wall clock. Ctrl-C ends the run: positions stay as they are, the result is printed."""
+
+EXAMPLE = """\
+replay live binance-usdm BTCUSDT --strategy strategies.market_maker:MarketMaker --for 600
+replay live okx BTC-USDT-SWAP --strategy my_file.py:Maker --record tape --save result"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
-        "live",
-        help="run a strategy on live market data, on paper",
-        description="Run a Strategy on what a venue sends now. Fills are simulated here; no order leaves the machine. "
-        "Timers follow the wall clock. Ctrl-C ends the run: positions stay as they are, the result is printed.",
-    )
+    parser = add_command(subparsers, "live", "run a strategy on live market data, on paper", DESCRIPTION, EXAMPLE)
     add_feed_arguments(parser)
     parser.add_argument("--strategy", required=True, metavar="MODULE:CLASS", help="strategies.market_maker:MarketMaker")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")

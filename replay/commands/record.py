@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands import add_command
 from replay.errors import ConfigError
 from replay.terminal import ProgressLine
 
@@ -16,14 +17,18 @@ if TYPE_CHECKING:
     from replay.live import LiveSource
 
 
+DESCRIPTION = """\
+Record what a venue sends, as it comes, in compressed files that `--adapter recording` replays. Ctrl-C ends it;
+whatever ends it, at most the last second is lost."""
+
+EXAMPLE = """\
+replay record bybit BTCUSDT ETHUSDT --out tape
+replay verify tape --adapter recording"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
-        "record",
-        help="record live market data",
-        description="Record what a venue sends, as it comes, in compressed files that `--adapter recording` replays. "
-        "Ctrl-C ends it; whatever ends it, at most the last second is lost.",
-    )
+    parser = add_command(subparsers, "record", "record live market data", DESCRIPTION, EXAMPLE)
     add_feed_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder; recording into it goes on")
     parser.set_defaults(run=run)

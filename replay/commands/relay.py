@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from replay.commands import add_command
 from replay.errors import ConfigError, did_you_mean
 from replay.terminal import ProgressLine
 
@@ -31,15 +32,18 @@ class Publisher(Protocol):
         """What is there and who reads it, as lines."""
 
 
+DESCRIPTION = """\
+Publish a store, recordings or another stream, so that one reader of the market feeds many strategies (`replay run
+--from ADDRESS`)."""
+
+EXAMPLE = """\
+replay relay publish "redis://127.0.0.1:6379/0?stream=btc" --store store
+replay run --from "redis://127.0.0.1:6379/0?stream=btc" --strategy my_file.py:Maker"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
-        "relay",
-        help="publish events for several readers",
-        description="Publish a store, recordings or another stream, so that one reader of the market feeds many "
-        "strategies (`replay run --from ADDRESS`).",
-        epilog="example: replay relay publish redis://127.0.0.1:6379/0?stream=btc --store store/",
-    )
+    parser = add_command(subparsers, "relay", "publish events for several readers", DESCRIPTION, EXAMPLE)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     publish = actions.add_parser("publish", help="send all events", description="Send all events of one source.")
     publish.add_argument("address", metavar="ADDRESS", help="redis://host:6379/0?stream=NAME")

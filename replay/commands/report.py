@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replay.commands import add_command
 from replay.errors import ConfigError
 from replay.terminal import ProgressLine
 
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
     from replay.results import Result
 
 
+DESCRIPTION = """\
+Make one HTML file that opens offline: about one saved result, or comparing several. With the data that was replayed
+(--data and --adapter, or --store) the report of one result also shows the path of the price and the order book
+around chosen moments."""
+
+EXAMPLE = """\
+replay report result --out report.html
+replay report result-a result-b --out comparison.html"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
-    parser = subparsers.add_parser(
-        "report",
-        help="make an HTML report of saved results",
-        description="Make one HTML file that opens offline: about one saved result, or comparing several.  With the "
-        "data that was replayed (--data and --adapter, or --store) the report of one result also shows the path of the "
-        "price and the order book around chosen moments.",
-    )
+    parser = add_command(subparsers, "report", "make an HTML report of saved results", DESCRIPTION, EXAMPLE)
     parser.add_argument("results", nargs="+", type=Path, metavar="DIR", help="folder of a saved result")
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html")
     parser.add_argument("--data", nargs="+", default=[], type=Path, metavar="FILE", help="the recordings replayed")

@@ -38,6 +38,7 @@ from replay.quality import QualityReport
 from replay.sources import BATCH_ROWS, Part, Source, find_adapter, metered
 from replay.store import layout
 from replay.store.aside import Slot, sweep, writing_errors
+from replay.store.columns import joined
 from replay.store.footer import SourceFile
 from replay.store.interrupts import interrupts_held
 from replay.store.options import OptionSource, write_options
@@ -152,7 +153,7 @@ class PartSource:
         kept = dict.fromkeys((instrument.name for instrument in self.instruments), 0)
         with metered(self.watch.read):
             for batch in self.source.batches(rows):
-                events = batch.copy()
+                events = joined([batch])  # a copy: the batch is valid until the next one
                 counts = deepcopy(self.source.quality.instruments)
                 if self.end_us is not None and events["ts"][-1] >= self.end_us:
                     self._keep(events, self.end_us, kept)

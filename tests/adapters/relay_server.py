@@ -65,6 +65,8 @@ class RelayServer:
             return web.json_response({"data": self.between(values["startTime"], values["endTime"])[: self.page]})
         if path == "/backtest/tardis/stream":
             return web.json_response({"events": self.between(values["start"], values["end"])})
+        if path == "/backtest/fetch":
+            return web.json_response({"snapshots": [snapshot(us) for us in reversed(values["timestamps"])]})
         if path == "/backtest/fill-gaps":
             filled = self.fill(values["start_sequence"], values["end_sequence"])
             return web.json_response({"filled_snapshot": filled})
@@ -101,6 +103,13 @@ class Served(Protocol):
 
 
 S = TypeVar("S", bound=Served)
+
+
+def snapshot(time_us: int) -> Row:
+    """The book at a time."""
+    price = 60_000 + time_us % 997
+    book = {"bids": [[str(price), "1.5"]], "asks": [[str(price + 1), "2"]], "sequence": time_us // 1000}
+    return {"exchange": "binance-futures", "symbol": "BTCUSDT", "timestamp": time_us, **book}
 
 
 @contextmanager

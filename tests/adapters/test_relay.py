@@ -41,6 +41,7 @@ from tests.adapters.relay_server import (
     json_answer,
     serving,
     silent,
+    snapshot,
     status,
 )
 
@@ -132,6 +133,25 @@ def test_every_shape_gives_the_exact_rows(server: RelayServer, shape: Shape | st
     assert set(values) == expected[name]
     if name == "market_trades":
         assert path == "/markets/binance-futures/BTCUSDT/trades"
+
+
+def test_books_at_times_come_a_hundred_a_call(server: RelayServer) -> None:
+    times = range(START_MS * 1000, (START_MS + 3_600_000) * 1000, 10_000_000)
+    rows = all_rows(server, replace(SHAPES["books_at"], chunk_us=10_000_000))
+    assert rows == [snapshot(us) for us in times] and len(rows) == 360
+    asked = [values for path, values in server.requests if path == "/backtest/fetch"]
+    assert [len(values["timestamps"]) for values in asked] == [100, 100, 100, 60]
+    assert sorted(us for values in asked for us in values["timestamps"]) == list(times)
+    assert set(asked[0]) == {"exchange", "symbol", "timestamps", "source"} and asked[0]["source"] == "tardis"
+
+
+def test_books_at_times_become_a_recording(server: RelayServer, tmp_path: Path) -> None:
+    shape = replace(SHAPES["books_at"], chunk_us=1_800_000_000)
+    wanted = data_sets(["binance-futures"], [shape], ["BTCUSDT"], DAY, DAY)
+    source = relay_source(settings(server), wanted, tmp_path, api_key=KEY)
+    events = np.concatenate([batch.copy() for batch in source.batches()])
+    assert (events["kind"] == BOOK).all() and ((events["flags"] & CLEAR) > 0).sum() == 48
+    assert events["seq"][::2].tolist() == [START_MS + 1_800_000 * i for i in range(48)]
 
 
 @pytest.mark.parametrize(

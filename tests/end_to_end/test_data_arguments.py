@@ -95,7 +95,7 @@ def test_a_cached_run_is_the_same_run(store: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--repair", "refetch"], "--repair refetch --relay URL"),
+        (["--repair", "refetch"], "repair by refetch needs a relay"),
         (["--relay", "http://127.0.0.1:1"], "belong together"),
         (["--repair", "refetch", "--relay", "nowhere"], "is not the address of a relay"),
         (["--cache", "1G"], "is for stores"),
@@ -114,8 +114,8 @@ def test_mistakes_with_recordings(
     [
         (["--cache", "much"], "does not begin with a size"),
         (["--cache", "1M,http://x"], "is not an address"),
-        (["--prefetch"], "needs --cache"),
-        (["--repair", "bridge"], "is for --data"),
+        (["--prefetch"], "needs a cache"),
+        (["--repair", "bridge"], "is for files"),
     ],
 )
 def test_mistakes_with_a_store(

@@ -135,7 +135,7 @@ def test_a_feed_that_fails_leaves_the_result_and_an_error(exchange: Exchange, ca
         (["record", "binance-usdm", "BTCUSDT", "--out", "x", "--terms", "BTCUSDT:0.1"], "is not SYMBOL:TICK:LOT"),
         (["record", "binance-usdm", "BTCUSDT", "--out", "x", "--socket-url", "here"], "is no base address"),
         (["live", "binance-usdm", "BTCUSDT", *STRATEGY, "--warm-up", "0"], "must be a number of seconds"),
-        (["live", "binance-usdm", "BTCUSDT", "--strategy", "nothing"], "is not MODULE:CLASS"),
+        (["live", "binance-usdm", "BTCUSDT", "--strategy", "nothing"], "CLASS"),
     ],
 )
 def test_wrong_arguments_are_told(arguments: list[str], problem: str, capsys, tmp_path: Path, monkeypatch) -> None:

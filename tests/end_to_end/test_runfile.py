@@ -251,7 +251,7 @@ def test_settings_from_python(folder: Path) -> None:
         ("100_000", '"much"', "run.toml:18: run.deposit='much': must be a number"),
         ('save = "result"', "save = 1", "run.toml:21: output.save=1: must be text"),
         ('adapter = "binance-usdm"', "", "run.toml:1: data.adapter: is missing"),
-        ('files = ["day.gz"]', "", "run.toml:1: data: name files with an adapter, or a store"),
+        ('files = ["day.gz"]', "", "run.toml:1: data: name files with an adapter, a store"),
         ("[output]", "[output", "run.toml: is not TOML: "),
         ('files = ["day.gz"]', 'files = ["day.gz"]\nstart = 2024-08-08', "start='2024-08-08': 2024-08-08 00:00:00 has"),
         ('"day.gz"', '"night.gz"', "night.gz: no such file"),
