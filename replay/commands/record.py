@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replay.commands import add_command
+from replay.commands.ingest import instrument_from
 from replay.errors import ConfigError
 from replay.terminal import ProgressLine
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
-    from replay.instruments import Instrument
     from replay.live import LiveSource
 
 
@@ -43,8 +43,9 @@ def add_feed_arguments(parser: argparse.ArgumentParser) -> None:
         help="book, trades, quotes, liquidations, marks; repeatable (default: all that the venue has)",
     )  # fmt: skip
     parser.add_argument(
-        "--terms", action="append", default=[], metavar="SYMBOL:TICK:LOT",
-        help="tick and lot by hand, instead of asking the venue (linear, or spot where the venue is); repeatable",
+        "--instrument", action="append", default=[], metavar="NAME,K=V…",
+        help="terms by hand instead of asking the venue, venue:SYMBOL,tick=0.1,lot=0.001[,payoff=…,multiplier=…,"
+        "settle=…]; repeatable",
     )  # fmt: skip
     parser.add_argument("--for", type=float, dest="seconds", metavar="SECONDS", help="end by itself")
     parser.add_argument("--socket-url", default="", metavar="URL", help="another server of this kind: wss://host")
@@ -63,22 +64,8 @@ def open_feed(arguments: argparse.Namespace, order: str, folder: Path | None) ->
     venue = find_live(arguments.venue).at(arguments.socket_url, arguments.rest_url)
     return venue.open(
         arguments.symbol, now_ns=time.time_ns, random=SystemRandom(), channels=arguments.channel,
-        instruments=[terms(arguments.venue, text) for text in arguments.terms], order=order, record=folder,
+        instruments=[instrument_from(text) for text in arguments.instrument], order=order, record=folder,
     )  # fmt: skip
-
-
-def terms(venue: str, text: str) -> Instrument:
-    """An instrument from `SYMBOL:TICK:LOT`; ConfigError when it is none."""
-    from decimal import Decimal, InvalidOperation
-
-    from replay.instruments import Instrument
-
-    try:
-        symbol, tick, lot = text.rsplit(":", 2)
-        payoff = "spot" if venue.endswith("spot") else "linear"
-        return Instrument(venue, symbol, payoff, Decimal(tick), Decimal(lot))  # type: ignore[arg-type]  # mypy: str
-    except (ValueError, InvalidOperation):
-        raise ConfigError("--terms", text, "is not SYMBOL:TICK:LOT", "for example BTCUSDT:0.1:0.001") from None
 
 
 def run(arguments: argparse.Namespace) -> int:

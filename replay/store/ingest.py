@@ -153,6 +153,8 @@ class PartSource:
         kept = dict.fromkeys((instrument.name for instrument in self.instruments), 0)
         with metered(self.watch.read):
             for batch in self.source.batches(rows):
+                if not len(batch):
+                    continue  # time that passes without events is not stored
                 events = joined([batch])  # a copy: the batch is valid until the next one
                 counts = deepcopy(self.source.quality.instruments)
                 if self.end_us is not None and events["ts"][-1] >= self.end_us:

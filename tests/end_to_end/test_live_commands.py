@@ -72,10 +72,14 @@ def test_recording_ends_with_ctrl_c_and_replays(exchange: Exchange, tmp_path: Pa
     assert "0 gaps, book live" in said
     assert main(["run", "--data", str(out), "--adapter", "recording", *STRATEGY, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mode"] == "interpreted"
+    assert main(["import", str(out), "--adapter", "recording", "--store", str(tmp_path / "store")]) == 0
+    assert main(["verify", str(out), "--adapter", "recording", "--strict"]) == 0
 
 
-def test_recording_ends_by_itself(exchange: Exchange, tmp_path: Path, capsys) -> None:
-    assert main(["record", *feed(exchange), "--channel", "trades", "--out", str(tmp_path), "--for", "0.5"]) == 0
+def test_recording_ends_by_itself_with_terms_by_hand(exchange: Exchange, tmp_path: Path, capsys) -> None:
+    hands = [f"--instrument=binance-usdm:{symbol},tick=0.1,lot=0.001" for symbol in exchange.listings]
+    options = ["--channel", "trades", "--out", str(tmp_path), "--for", "0.5"]
+    assert main(["record", *feed(exchange), *hands, *options]) == 0
     assert "recorded" in capsys.readouterr().out
     assert {name.split("@")[1] for name in exchange.subscribed} == {"trade"}
     assert len(list(tmp_path.glob("*.gz"))) == 1
@@ -132,7 +136,7 @@ def test_a_feed_that_fails_leaves_the_result_and_an_error(exchange: Exchange, ca
     [
         (["record", "binance-usdn", "BTCUSDT", "--out", "x"], "did you mean 'binance-usdm'"),
         (["record", "binance-usdm", "BTCUSDT", "--out", "x", "--for", "-1"], "is no length of time"),
-        (["record", "binance-usdm", "BTCUSDT", "--out", "x", "--terms", "BTCUSDT:0.1"], "is not SYMBOL:TICK:LOT"),
+        (["record", "binance-usdm", "BTCUSDT", "--out", "x", "--instrument", "a:b,tick=1"], "has no lot"),
         (["record", "binance-usdm", "BTCUSDT", "--out", "x", "--socket-url", "here"], "is no base address"),
         (["live", "binance-usdm", "BTCUSDT", *STRATEGY, "--warm-up", "0"], "must be a number of seconds"),
         (["live", "binance-usdm", "BTCUSDT", "--strategy", "nothing"], "CLASS"),
