@@ -126,6 +126,7 @@ def test_prices_are_the_trades(found: Result, replay_of: Replay, events: np.ndar
     for i in traded:
         rows = events[(events["kind"] == TRADE) & (events["instrument"] == i)]
         rows = rows[np.argsort(rows["exch_ts"], kind="stable")]
+        rows = rows[(rows["exch_ts"] >= found.first_us) & (rows["exch_ts"] <= found.last_us)]
         ts, ticks = again.trades[i]
         assert ts.tolist() == rows["exch_ts"].tolist() and ticks.tolist() == rows["price"].tolist()
 
