@@ -46,7 +46,9 @@ def replay_of(events: np.ndarray) -> Replay:
 
 @pytest.fixture(scope="module")
 def found(replay_of: Replay) -> Result:
-    return replay_of.run(Joiner())
+    done = replay_of.run(Joiner())
+    assert len(done.fills) > 0
+    return done
 
 
 def book_at(events: np.ndarray, i: int, time_us: int) -> dict[tuple[int, int], int] | None:
