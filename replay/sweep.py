@@ -43,13 +43,19 @@ class Sweep:
         return len(self.results)
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a variant: its values on the axes, fills, orders, net profit by currency, digest."""
+        """One row a variant: its values on the axes, fills, orders, money by currency, digest.
+
+        Money is net profit, and for currencies of settlement the largest drawdown (0.0: none) and the turnover;
+        `maker share` is None without fills.  All other figures: `result.metrics()`.
+        """
         return [
             {
                 **values,
                 "fills": len(result.fills),
                 "submitted": sum(part.submitted for part in result.summary_by_instrument),
+                "maker share": float((result.fills["maker"] != 0).mean()) if len(result.fills) else None,
                 **{f"net {currency}": net for currency, net in result.net.items()},
+                **_risk(result),
                 "digest": result.digest,
             }
             for values, result in self
@@ -93,7 +99,20 @@ class Sweep:
         return f"<pre>{escape(self.summary())}</pre>"
 
 
+def _risk(result: Result) -> dict[str, float]:
+    """Largest drawdown and turnover in each currency of settlement."""
+    out = {}
+    for currency in dict.fromkeys(part.currency for part in result.summary_by_instrument):
+        fall = result.curve(currency).drawdown(None)
+        mine = (part.turnover for part in result.summary_by_instrument if part.currency == currency)
+        out[f"drawdown {currency}"] = 0.0 if fall is None else fall.money
+        out[f"turnover {currency}"] = sum(mine, 0.0)
+    return out
+
+
 def _short(value: Any) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, float):
         return f"{value:,.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -161,11 +180,12 @@ class Band:
         band_page(self, currency).write(path)
 
     def summary(self) -> str:
-        """Range and verdict for each currency, then every case."""
+        """The range for each currency and what is left of a profit, then every case."""
         lines = []
         for currency, (low, base, high) in self.net().items():
             lines.append(f"net {low:,.6g} to {high:,.6g} {currency}, {base:,.6g} as configured")
-            lines.append(self.verdict(currency))
+            if base > 0.0:
+                lines.append(self.verdict(currency))
         lines += ["", f"{'queue':<14}{'latency':>8}{'fills':>9}  net"]
         for case in self.cases:
             money = ", ".join(f"{value:,.6g} {currency}" for currency, value in case.result.net.items())

@@ -8,6 +8,7 @@ else.  Long series are thinned to the points that draw as all of them (`replay.k
     svg         charts that stand still
     series      data for the charts that zoom
     depth       books and prices, read again from the data
-    single several   what stands on a page
+    single parts     the page about one result
+    several          the pages about several: comparison, sweep, band
     page        one file of all that
 """

@@ -84,7 +84,7 @@ def check_same_data(result: Result, replay: Replay) -> None:
 
 
 def reread(result: Result, replay: Replay, moments: Sequence[Moment]) -> Reread:
-    """Prices of all instruments with fills, and the books around `moments`.
+    """Prices of all instruments with fills while the run lasted, and the books around `moments`.
 
     Raises ConfigError when it is not the data of the result, and what the sources raise.
     """
@@ -101,6 +101,7 @@ def reread(result: Result, replay: Replay, moments: Sequence[Moment]) -> Reread:
             for i in trades:
                 if i in owners:
                     rows = batch[(batch["kind"] == TRADE) & (batch["instrument"] == owners.index(i))]
+                    rows = rows[(rows["exch_ts"] >= result.first_us) & (rows["exch_ts"] <= result.last_us)]
                     trades[i] = _appended(trades[i], np.column_stack([rows["exch_ts"], rows["price"]]))
             reader.feed(batch)
         reader.finish()

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from replay import Result
+from replay.report.page import Page, time_charts
+from replay.report.series import Chart, Charts, Series
 from replay.results import SERIES
 from replay.sweep import Band, Sweep
 from tests.report.chromium import Chromium, chromium, find_chromium
@@ -139,6 +141,30 @@ def test_dark_is_dark_and_can_be_switched(shown: Chromium) -> None:
 def brightness(colour: str) -> int:
     """Sum of the parts of `rgb(r, g, b)`."""
     return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
+
+
+def test_one_point_in_a_million_is_seen(browser: Chromium, tmp_path: Path) -> None:
+    value = np.zeros(1_000_000)
+    value[654_321] = 1.0
+    chart = Chart("Spike", "units", [Series("value", np.arange(len(value)), value)], np.zeros((0, 2), np.int64))
+    charts = Charts(0, len(value), [chart])
+    Page("Spike", "", [time_charts(charts)], charts).write(tmp_path / "spike.html")
+    browser.size(1100, 900)
+    browser.dark(False)
+    browser.open(tmp_path / "spike.html")
+    blue = """(() => { const c = document.querySelector('canvas'), g = c.getContext('2d'), found = [];
+        const d = g.getImageData(0, 0, c.width, Math.round(c.height / 3)).data;
+        for (let i = 0; i < d.length; i += 4)
+            if (d[i] < 60 && d[i + 2] > 120 && d[i + 3] > 100) found.push(i / 4 % c.width / c.width);
+        return found; })()"""
+    places = browser.evaluate(blue)
+    assert places and max(places) - min(places) < 0.01 and 0.6 < places[0] < 0.72
+    x, y = browser.place(CHART)
+    browser.click(x, y)
+    for _ in range(6):
+        browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=-300)
+    browser.settle()
+    assert browser.evaluate(blue) == [], "elsewhere it is not"
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

@@ -91,6 +91,10 @@ def test_tables_and_the_best(replay: Replay) -> None:
     assert result.net["USDT"] == max(row["net USDT"] for row in rows)
     assert values["lots"] == rows[[row["digest"] for row in rows].index(result.digest)]["lots"]
     assert len(sweep.summary().splitlines()) == 6
+    for row, found in zip(rows, sweep.results):
+        metrics = found.metrics()
+        assert row["maker share"] == metrics.maker_share and row["turnover USDT"] == metrics.turnover
+        assert row["drawdown USDT"] == (metrics.drawdown.money if metrics.drawdown else 0.0)
     with pytest.raises(ConfigError, match="known: USDT"):
         sweep.best("BTC")
 
