@@ -34,7 +34,7 @@ SENTENCES = [
      "Mine.on_trade at 1970-01-01T00:00:01.500000Z: ValueError: no while handling 'Trade(1)'"),
     (StrategyError("Mine", "", "is abstract"), "Mine: is abstract"),
     (StrategyError("Mine", "on_start", "no", 0), "Mine.on_start at 1970-01-01T00:00:00.000000Z: no"),
-    (CompileError("Mine", "on_book", "uses a dict", 12), "Mine.on_book: uses a dict (line 12)"),
+    (CompileError("Mine", "on_book", "uses a dict", 12), "Mine.on_book, line 12: uses a dict"),
     (KernelError(3, "advance", "source x"),
      f"internal error 3 in advance (source x); {OURS}"),
     (KernelError(3, "advance"),
