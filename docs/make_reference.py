@@ -11,7 +11,8 @@ from typing import Any
 
 PAGE = Path(__file__).parent / "reference.md"
 PARTS = {
-    "Running": ["replay:Replay", "replay:Result", "replay:Sweep", "replay:Band", "replay.metrics:Metrics"],
+    "Running": ["replay:Replay", "replay:RunSettings", "replay:Result", "replay:Sweep", "replay:Band",
+                "replay.metrics:Metrics"],
     "Strategies": ["replay:Strategy", "replay:Context", "replay:Window", "replay.context:Book", "replay.context:Order",
                    "replay.context:Fill", "replay.context:Trade", "replay.context:Liquidation", "replay.context:Quote",
                    "replay.context:Funding", "replay.context:Gap", "replay.context:Timer", "replay.compiler:kernel"],

@@ -29,6 +29,7 @@
 
     [output]
     save = "result"                         # folder that is made
+    report = "report.html"                  # page that is made
     fills = 10                              # how many are listed
 
 Beside a saved result lies such a file with absolute paths and a table `[recorded]`: digests of the data, of the
@@ -194,10 +195,13 @@ class RunSettings:
             key: self.run_table.get(key, kind) for key, kind in RUN_KEYS.items() if key in self.run_table.given
         }
         self.speed = self.run_table.get("speed", float)
-        self.output.only(("save", "fills"))
-        place = self.output.get("save", str)
-        self.save_to = None if place is None else self.folder / place
+        self.output.only(("save", "report", "fills"))
+        self.save_to, self.report_to = self._place("save"), self._place("report")
         self.fills = self.output.get("fills", int, 10)
+
+    def _place(self, key: str) -> Path | None:
+        place = self.output.get(key, str)
+        return None if place is None else self.folder / place
 
     def _load_strategy(self) -> type[Strategy]:
         table = self._strategy
@@ -316,7 +320,8 @@ class RunSettings:
     def run(
         self, progress: Progress | None = None, opened: Callable[[Replay], None] = lambda replay: None
     ) -> Result:  # fmt: skip
-        """Run the strategy, and save the result where the settings say so; `opened` is called before the first event.
+        """Run the strategy, and save result and report where the settings say so; `opened` is called before the first
+        event.
 
         Raises what `replay` does and StrategyError, and DataError when the result cannot be saved.
         """
@@ -329,6 +334,8 @@ class RunSettings:
             result = replay.run(strategy, mode=self.mode)
         if self.save_to is not None:
             save(result, self.save_to, {RUN_FILE: self.to_toml(result)})
+        if self.report_to is not None:
+            result.to_html(self.report_to)
         return result
 
     # ---------------------------------------------------------------------------------------------------- recording
@@ -337,7 +344,8 @@ class RunSettings:
         """The settings as a file that can lie anywhere; with what `result` came from, and its digest."""
         tables: dict[str, Any] = {key: dict(self.top.given[key]) for key in TABLES if key in self.top.given}
         tables.pop("recorded", None)
-        tables.get("output", {}).pop("save", None)
+        for key in ("save", "report"):
+            tables.get("output", {}).pop(key, None)
         data, strategy = tables["data"], tables["strategy"]
         if self.files:
             data["files"] = [fspath(path.resolve()) for path in self.files]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Replay recordings or a store through a strategy and print the quality of the data, fills, P&L and fees.  What to run is
 said by a file run.toml (see replay/runfile.py, or the README) or by arguments.  With a file, --param, --start, --end,
---mode, --deposit, --save and --fills stand above what the file says."""
+--mode, --deposit, --speed, --save, --report and --fills stand above what the file says."""
 
 EXAMPLE = """\
 replay run run.toml
@@ -40,11 +40,11 @@ KEYS = {
     "instrument": "data.instruments", "start": "data.start", "end": "data.end", "mode": "run.mode",
     "deposit": "run.deposit", "batch-rows": "run.batch_rows", "latency": "models.latency", "fees": "models.fees",
     "queue": "models.queue", "execution": "models.execution", "slippage-bps": "models.slippage",
-    "save": "output.save", "fills": "output.fills", "from": "data.stream", "repair": "data.repair",
-    "relay": "data.relay", "cache": "data.cache", "prefetch": "data.prefetch", "speed": "run.speed",
+    "save": "output.save", "report": "output.report", "fills": "output.fills", "from": "data.stream",
+    "repair": "data.repair", "relay": "data.relay", "cache": "data.cache", "prefetch": "data.prefetch", "speed": "run.speed",
 }  # fmt: skip
 """The key of the settings that each argument stands for."""
-ABOVE_FILE = ("param", "start", "end", "mode", "deposit", "batch-rows", "speed", "save", "fills")
+ABOVE_FILE = ("param", "start", "end", "mode", "deposit", "batch-rows", "speed", "save", "report", "fills")
 MODELS = {"latency": "10000,10000", "fees": "0.0002,0.0005", "queue": "risk-averse"}
 """What holds for runs that are set by arguments."""
 
@@ -74,6 +74,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_model_arguments(parser)
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the result there, with its run.toml")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="make an HTML report of the result")
     parser.add_argument("--fills", type=int, metavar="N", help="list the last N fills (default 10)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -189,8 +190,9 @@ def _above_file(file: RunSettings, arguments: argparse.Namespace) -> RunSettings
     for key, own in given.items():
         parameters = {**tables.get(key, {}).get("parameters", {}), **own.get("parameters", {})}
         tables[key] = {**tables.get(key, {}), **own, **({"parameters": parameters} if parameters else {})}
-    if arguments.save is not None:
-        tables["output"]["save"] = str(arguments.save.absolute())
+    for name in ("save", "report"):
+        if getattr(arguments, name) is not None:
+            tables["output"][name] = str(getattr(arguments, name).absolute())
     with _named_as_arguments():
         return RunSettings(tables, file.folder, name=file.top.name, text=file.top.text)
 
