@@ -41,7 +41,8 @@ KEYS = {
     "deposit": "run.deposit", "batch-rows": "run.batch_rows", "latency": "models.latency", "fees": "models.fees",
     "queue": "models.queue", "execution": "models.execution", "slippage-bps": "models.slippage",
     "save": "output.save", "report": "output.report", "fills": "output.fills", "from": "data.stream",
-    "repair": "data.repair", "relay": "data.relay", "cache": "data.cache", "prefetch": "data.prefetch", "speed": "run.speed",
+    "repair": "data.repair", "relay": "data.relay", "cache": "data.cache", "prefetch": "data.prefetch",
+    "speed": "run.speed",
 }  # fmt: skip
 """The key of the settings that each argument stands for."""
 ABOVE_FILE = ("param", "start", "end", "mode", "deposit", "batch-rows", "speed", "save", "report", "fills")
