@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -13,7 +13,8 @@ T = TypeVar("T")
 def prefetched(items: Iterator[T], depth: int = 4) -> Iterator[T]:
     """The same items in the same order; a thread makes up to `depth` + 1 of them ahead.
 
-    What `items` raises is raised here, in its place.  The thread ends with the iteration, also when that is given up.
+    What `items` raises is raised here, in its place.  The thread ends with the iteration, also when that is given up;
+    a generator is then closed by the thread that ran it.
     """
     ready: Queue[tuple[bool, T | BaseException | None]] = Queue(depth)
     stop = Event()
@@ -23,6 +24,8 @@ def prefetched(items: Iterator[T], depth: int = 4) -> Iterator[T]:
             for item in items:
                 ready.put((False, item))
                 if stop.is_set():
+                    if isinstance(items, Generator):
+                        items.close()
                     return
             ready.put((True, None))
         except BaseException as error:

@@ -65,3 +65,20 @@ def test_no_more_than_the_depth_is_made_ahead() -> None:
     assert enough.wait(10)
     assert len(made) <= 1 + 3 + 1
     ahead.close()  # type: ignore[attr-defined]
+
+
+def test_a_generator_that_is_given_up_is_closed_by_its_own_thread() -> None:
+    ran_in: list[int] = []
+    closed_in: list[int] = []
+
+    def items() -> Iterator[int]:
+        ran_in.append(threading.get_ident())
+        try:
+            yield from range(10**9)
+        finally:
+            closed_in.append(threading.get_ident())
+
+    ahead = prefetched(items(), 2)
+    assert next(ahead) == 0
+    ahead.close()  # type: ignore[attr-defined]
+    assert closed_in == ran_in != [threading.get_ident()]
