@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from adapters.decoders import binance_lines
-from adapters.decoders.binance import Reader
+from adapters.decoders.binance import BinanceDecoder, Reader
 from adapters.decoders.binance_lines import MARKETS, Market, wrong_market
 from adapters.decoders.parsed import local_time_ns
 from adapters.recording import RecordingSource, open_recordings
@@ -49,6 +49,10 @@ class BinanceAdapter:
     ) -> RecordingSource:
         """Recordings as a source; options as in `adapters.recording.open_recordings`."""
         return open_recordings(self, paths, instruments, Drop(drop_every, drop_from), options)
+
+    def decoder(self, instruments: Sequence[Instrument], **options: Any) -> BinanceDecoder:
+        """The decoder of a live connection; `options` are those of BinanceDecoder."""
+        return BinanceDecoder(self.market, instruments, **options)
 
     def reader(self, symbols: Sequence[str], learn: bool, drop: Drop, lanes: Sequence[int]) -> Reader:
         """The sequencer leaves out what is to be dropped."""

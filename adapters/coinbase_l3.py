@@ -112,15 +112,18 @@ class Recording(DataFile):
                 continue
             table.append(row)
             if len(table) == TABLE_ROWS:
-                yield _table(table, owner)
+                yield _table(table, owner, self.path)
                 table.clear()
         if table:
-            yield _table(table, owner)
+            yield _table(table, owner, self.path)
 
 
-def _table(rows: list[tuple[int, ...]], owner: int) -> np.ndarray:
+def _table(rows: list[tuple[int, ...]], owner: int, path: Path) -> np.ndarray:
     """(time, seq, ident, price, size, line, kind, side, bits) as ROWs."""
-    columns = np.array(rows, np.int64).T
+    try:
+        columns = np.array(rows, np.int64).T
+    except OverflowError:
+        raise DataError("a sequence, an id or the size of a level does not fit 64 bits", str(path)) from None
     out = np.zeros(len(rows), ROW)
     out["local_us"] = out["venue_us"] = columns[0]
     for name, column in zip(("seq", "ident", "price", "size", "line", "kind", "side", "bits"), columns[1:]):

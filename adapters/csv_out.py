@@ -97,7 +97,7 @@ def print_columns(events: np.ndarray, instrument: Instrument) -> Columns:
     }
 
 
-def _spread(events: np.ndarray, chosen: np.ndarray, field: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+def spread(events: np.ndarray, chosen: np.ndarray, field: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(`field` of the chosen event of each of `count` messages, whether there is one)."""
     message = np.cumsum(np.concatenate([[0], (events["flags"][:-1] & LAST) > 0]))
     values, present = np.zeros(count, np.int64), np.zeros(count, bool)
@@ -122,7 +122,7 @@ def ticker_columns(events: np.ndarray, instrument: Instrument) -> Columns:
     count = int((events["flags"] & LAST > 0).sum())
     funding, mark = events["kind"] == FUNDING, events["kind"] == MARK
     return {
-        "funding_timestamp": integers(*_spread(events, funding, "seq", count)),
+        "funding_timestamp": integers(*spread(events, funding, "seq", count)),
         "funding_rate": decimals(*_pair(events, funding, "value", count, UNIT)),
         "predicted_funding_rate": None,
         "open_interest": None,
@@ -135,7 +135,7 @@ def ticker_columns(events: np.ndarray, instrument: Instrument) -> Columns:
 def _pair(
     events: np.ndarray, chosen: np.ndarray, field: str, count: int, unit: Decimal
 ) -> tuple[np.ndarray, Decimal, np.ndarray]:
-    values, present = _spread(events, chosen, field, count)
+    values, present = spread(events, chosen, field, count)
     return values, unit, present
 
 

@@ -62,6 +62,10 @@ class DataFile(ABC):
         Names are `venue,symbol`; `notes` counts what is left out because no event can say it.
         """
 
+    def option_summaries(self, offset_us: int) -> Iterator[tuple[str, Any]]:
+        """(venue, batch of `replay.store.options.SCHEMA`), `offset_us` added to local times; most files have none."""
+        return iter(())
+
     @property
     def first_us(self) -> int:
         """Local time of the first row."""
@@ -109,6 +113,17 @@ def survey(file: DataFile, names: Names) -> None:
     file.owners = tuple(int(i) for i in np.flatnonzero(findings["rows"]))
     if not file.owners:
         raise DataError("it has no rows", str(file.path))
+    for owner in file.owners:
+        venue_and_symbol(names.list[owner], str(file.path))
+
+
+def venue_and_symbol(name: bytes, path: str = "") -> tuple[str, str]:
+    """The two parts of `venue,symbol`; DataError when it is something else."""
+    try:
+        venue, symbol = name.decode().split(",")
+    except ValueError:  # also of what is no UTF-8
+        raise DataError(f"{name[:60]!r} does not name a venue and a symbol", path) from None
+    return venue, symbol
 
 
 def lanes_of(files: Sequence[DataFile], names: Names) -> list[list[DataFile]]:
@@ -159,10 +174,7 @@ class DataSetSource:
         return total
 
     def _instruments(self, infer: Infer, given: Sequence[Instrument]) -> tuple[Instrument, ...]:
-        names = []
-        for name in self.names.list:
-            venue, symbol = name.decode().split(",")
-            names.append((venue, symbol))
+        names = [venue_and_symbol(name) for name in self.names.list]
         one_venue = len({venue for venue, _ in names}) == 1
         known = {(instrument.venue, instrument.symbol): instrument for instrument in given}
         if one_venue:  # a given instrument may call the venue by another name
@@ -210,6 +222,11 @@ class DataSetSource:
             raise ConfigError("rows", rows, "must be at least 1")
         self._start()
         return merged([self._lane(files, a, rows) for files, a in zip(self.lanes, self.assemblers)], rows)
+
+    def option_summaries(self) -> Iterator[tuple[str, Any]]:
+        """See `replay.store.options.OptionSource`; the files one after the other, by time of their first rows."""
+        for file in sorted(self.files, key=lambda each: each.first_us):
+            yield from file.option_summaries(self.offset_us)
 
     def _lane(self, files: Sequence[DataFile], assembler: Assembler, batch_rows: int) -> Iterator[np.ndarray]:
         for file in files:

@@ -8,26 +8,17 @@
 | `XRP_USDC-30JUN23-0d5-C` | as linear, in USDC | coins |
 | `BTC_USDC` | spot | coins |
 
-An option that is to expire needs its terms from the caller, as an Instrument with payoff "option".
+Ticks and lots come from the recording where it has the answer of `public/get_instruments` (cryptofeed files do), else
+from what its numbers have in common.  An option that is to expire needs its terms from the caller, as an Instrument
+with payoff "option".
 """
 
 from __future__ import annotations
 
 import re
 
-from adapters.decoders.deribit import DeribitMessages
-from adapters.venue import Terms, Venue, VenueAdapter
+from adapters.decoders.deribit import DeribitMessages, terms
+from adapters.venue import Venue, VenueAdapter
 
-
-def terms(symbol: str) -> Terms:
-    """What an instrument pays, by its name."""
-    pair, dated, rest = symbol.partition("-")
-    coin, _, quote = pair.partition("_")
-    if not dated:
-        return Terms("spot", quote or coin)
-    if quote or rest.endswith(("-C", "-P")):
-        return Terms("linear", quote or coin)
-    return Terms("inverse", coin)
-
-
-DERIBIT = VenueAdapter(Venue("deribit", DeribitMessages, terms, re.compile(r"([a-z]+\.)?deribit\.com/.*")))
+SERVERS = re.compile(r"([a-z]+\.)?deribit\.com/.*")
+DERIBIT = VenueAdapter(Venue("deribit", DeribitMessages, terms, SERVERS, settings=frozenset(("book",))))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +35,7 @@ from replay.events import BOOK, BUY, CLEAR, KIND_NAMES, QUOTE, SELL, SNAPSHOT, T
 from replay.instruments import Instrument
 from replay.kernel.assemble import BEGINS, GROUPED, NO_SEQ, ROW, SNAP
 from replay.kernel.table import MISSING
+from replay.store.layout import date_of, day_slices
 from replay.units import NS_PER_US
 
 RECORD = np.dtype(
@@ -176,6 +177,39 @@ def write(path: Path | str, events: np.ndarray, instrument: Instrument, *, index
     finally:
         aside.unlink(missing_ok=True)
     return +left_out
+
+
+def write_days(
+    folder: Path | str, batches: Iterable[np.ndarray], instruments: Sequence[Instrument]
+) -> Counter[str]:  # fmt: skip
+    """Write `SYMBOL_YYYYMMDD.npz` of each instrument and UTC day (of receipt) into `folder`; what `write` leaves out.
+
+    `batches` are EVENT records, `ts` never stepping back; those of one day are in memory together, as they are when
+    hftbacktest reads them.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    left_out: Counter[str] = Counter()
+    waiting: list[np.ndarray] = []
+    today = -1
+    for batch in batches:
+        for day, part in day_slices(batch["ts"]):
+            if day != today:
+                left_out += _write_day(Path(folder), today, waiting, instruments)
+                today, waiting = day, []
+            waiting.append(batch[part].copy())
+    return left_out + _write_day(Path(folder), today, waiting, instruments)
+
+
+def _write_day(
+    folder: Path, day: int, parts: Sequence[np.ndarray], instruments: Sequence[Instrument]
+) -> Counter[str]:  # fmt: skip
+    left_out: Counter[str] = Counter()
+    for index, instrument in enumerate(instruments):
+        mine = [part[part["instrument"] == index] for part in parts]
+        if any(map(len, mine)):
+            name = f"{instrument.symbol.replace('/', '-')}_{date_of(day).replace('-', '')}.npz"
+            left_out += write(folder / name, np.concatenate(mine), instrument, index=index)
+    return left_out
 
 
 def _doubles(counts: np.ndarray, unit: Decimal, what: str) -> np.ndarray:

@@ -114,6 +114,15 @@ class RelayFiller:
         return waited(asked)
 
 
+EXCHANGES = {"binance-spot": "binance", "binance-usdm": "binance-futures", "binance-coinm": "binance-delivery"}
+"""What relays call the venue of an adapter, where they do not call it the same."""
+
+
+def filler_of(url: str, adapter: str, api_key: str) -> RelayFiller:
+    """Fills holes in recordings that `adapter` reads from the relay at `url`."""
+    return RelayFiller(Settings(url), EXCHANGES.get(adapter, adapter), api_key=api_key)
+
+
 def waited(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The result of a coroutine, run in a thread of its own: the caller may be inside an event loop already."""
     with ThreadPoolExecutor(1, "replay-relay") as pool:

@@ -13,6 +13,7 @@ from adapters.datasets import DataFile, DataSetSource, Notes, check_options
 from adapters.decoders.csv_table import CsvReader, Names
 from adapters.decoders.tardis_csv import data_type_of
 from adapters.dividing import joined_parts
+from adapters.options import csv_summaries
 from adapters.terms import IN_CONTRACTS, inferred
 from adapters.transports.file import first_line, read_chunks
 from replay.errors import DataError
@@ -48,6 +49,10 @@ class TardisFile(DataFile):
                 except DataError as error:
                     raise DataError(error.problem, *chunk.where(error.line), error.hint) from None
             header = 0
+
+    def option_summaries(self, offset_us: int) -> Iterator[tuple[str, Any]]:
+        """All columns of an option chain."""
+        return csv_summaries(self.path, offset_us) if self.kind == "options_chain" else iter(())
 
 
 class TardisSource(DataSetSource):

@@ -14,6 +14,7 @@ import numpy as np
 from adapters.datasets import DataFile, DataSetSource, Notes, check_options, json_tables
 from adapters.decoders.csv_table import Names
 from adapters.decoders.tardis_json import Reader
+from adapters.options import machine_summaries
 from adapters.terms import inferred
 from replay.instruments import Instrument
 
@@ -27,6 +28,10 @@ class MachineFile(DataFile):
     def rows(self, names: Names, notes: Notes) -> Iterator[np.ndarray]:
         """ROWs, table by table; DataError with file and line, also for a stream that ended with a failure."""
         yield from json_tables(self.path, Reader(names, notes).rows)
+
+    def option_summaries(self, offset_us: int) -> Iterator[tuple[str, Any]]:
+        """All keys of the messages `option_summary`."""
+        return machine_summaries(self.path, offset_us)
 
 
 class MachineAdapter:

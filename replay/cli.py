@@ -13,7 +13,22 @@ import sys
 from collections.abc import Sequence
 
 from replay._version import __version__
-from replay.commands import compare, demo, fetch, gc, ingest, inspect, live, ls, record, run, verify
+from replay.commands import (
+    compare,
+    demo,
+    export,
+    fetch,
+    gc,
+    ingest,
+    inspect,
+    live,
+    ls,
+    record,
+    relay,
+    report,
+    run,
+    verify,
+)
 from replay.errors import ReplayError
 
 EXIT_INTERRUPTED = 130
@@ -26,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tickreplay {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (demo, fetch, record, live, ingest, run, verify, ls, inspect, compare, gc):
+    for command in (demo, fetch, record, live, ingest, run, verify, ls, inspect, compare, export, relay, report, gc):
         command.add_parser(subparsers)
     return parser
 

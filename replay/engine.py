@@ -150,12 +150,15 @@ class Replay:
     @classmethod
     def from_files(
         cls, paths: Sequence[str | Path] | str | Path, *, adapter: str, instruments: Sequence[Instrument] = (),
-        **settings: Any,
+        options: Mapping[str, Any] | None = None, **settings: Any,
     ) -> Replay:  # fmt: skip
-        """A replay of recordings that the adapter called `adapter` reads (`replay.sources.adapter_names`)."""
+        """A replay of recordings that the adapter called `adapter` reads (`replay.sources.adapter_names`).
+
+        `options` are the adapter's own, `repair` for example.
+        """
         if isinstance(paths, (str, Path)):
             paths = [paths]
-        source = find_adapter(adapter).open([Path(path) for path in paths], instruments=instruments)
+        source = find_adapter(adapter).open([Path(path) for path in paths], instruments=instruments, **(options or {}))
         return cls([source], instruments=instruments, **settings)
 
     @classmethod

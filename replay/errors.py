@@ -113,6 +113,10 @@ class CompileError(StrategyError):
         self.line = line
         self.args = (strategy, handler, problem, line)  # what pickle calls the class with
 
+    def __str__(self) -> str:
+        where = f"{self.strategy}.{self.handler}" if self.handler else self.strategy
+        return f"{where}, line {self.line}: {self.problem}" if self.line else f"{where}: {self.problem}"
+
 
 class KernelError(ReplayError):
     """The engine found its own state broken: `code` and `where` are for the bug report."""

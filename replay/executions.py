@@ -197,13 +197,19 @@ def orders_of(log: np.ndarray, fills: np.ndarray, chosen: list[int]) -> Orders:
     executed = np.zeros(int(max(last["order_id"].max(), fills["order_id"].max(initial=0))) + 1, np.int64)
     np.add.at(executed, fills["order_id"], fills["lots"])
     shares = executed[last["order_id"]] / np.maximum(last["lots"], 1)
-    live = log[(log["kind"] == codes.LIMIT) & (log["request"] == codes.REQUEST_NEW) & (log["status"] == codes.LIVE)]
+    waits = queue_waits_of(log, fills)
+    mean, median = (float(waits.mean()), float(np.median(waits))) if len(waits) else (None, None)
+    return Orders(len(last), float(np.minimum(shares, 1.0).mean()), mean, median)
+
+
+def queue_waits_of(log: np.ndarray, fills: np.ndarray) -> np.ndarray:
+    """Time (µs) of each limit order from acceptance to its first fill as maker; orders without one are left out."""
+    log = log[(log["answer"] == 1) & (log["kind"] == codes.LIMIT) & (log["request"] == codes.REQUEST_NEW)]
+    live = log[log["status"] == codes.LIVE]
     made = fills[fills["maker"] == 1]
     ids, first = np.unique(made["order_id"], return_index=True)
     _, of_live, of_made = np.intersect1d(live["order_id"], ids, return_indices=True)
-    waits = made["exch_ts"][first][of_made] - live["exch_ts"][of_live]
-    mean, median = (float(waits.mean()), float(np.median(waits))) if len(waits) else (None, None)
-    return Orders(len(last), float(np.minimum(shares, 1.0).mean()), mean, median)
+    return np.asarray(made["exch_ts"][first][of_made] - live["exch_ts"][of_live])
 
 
 def inventory_of(

@@ -14,7 +14,7 @@ size is `lots = size / lot`, both exact.  Four payoffs exist:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, Literal
@@ -73,6 +73,18 @@ class Instrument:
     def name(self) -> str:
         """`venue:symbol`, unique in a run."""
         return f"{self.venue}:{self.symbol}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; decimals as plain text."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Instrument:
+        """The instrument of which `as_dict` made `values`.  TypeError, ArithmeticError for anything else."""
+        decimals = {field.name for field in fields(cls) if field.type == "Decimal"}
+        exact: dict[str, Any] = {name: Decimal(v) if name in decimals else v for name, v in values.items()}
+        return cls(**exact)
 
     def ticks(self, price: Decimal | str) -> int:
         """Price as whole ticks; DataError when it does not lie on the grid."""

@@ -132,8 +132,9 @@ class QualityReport:
             name: InstrumentQuality(**{**own, "anomalies": Counter(own["anomalies"])})
             for name, own in values["instruments"].items()
         }
-        gaps, ignored = [Gap(**gap) for gap in values["gaps"]], Counter(values["ignored"])
-        return cls(**{**values, "instruments": counts, "gaps": gaps, "ignored": ignored})
+        gaps = [Gap(**gap) for gap in values["gaps"]]
+        tallies = {name: Counter(values[name]) for name in ("ignored", "cache", "live")}
+        return cls(**{**values, "instruments": counts, "gaps": gaps, **tallies})
 
     def lines(self) -> list[str]:
         """The report as lines for a terminal."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -32,6 +33,7 @@ from replay.summary import html, text
 from replay.units import US_PER_S
 
 if TYPE_CHECKING:
+    from replay.engine import Replay, Time
     from replay.session import Session
 
 
@@ -214,6 +216,20 @@ class Result:
             aside.write_text(text + "\n")
             aside.replace(target)
         return text
+
+    def to_html(
+        self, path: str | PathLike[str], *, replay: Replay | None = None, moments: Sequence[Time] | None = None
+    ) -> None:
+        """A report as one HTML file that opens offline (see `replay.report`); written aside and renamed.
+
+        A result holds no market data.  With `replay`, the data that it was made from, they are read once more: the
+        path of the price, and the order book around `moments` (times within the run; by default some that are worth
+        a look).  Raises ConfigError for other data and for moments outside of the run, DataError when the file cannot
+        be written.
+        """
+        from replay.report.single import result_page
+
+        result_page(self, replay, moments).write(path)
 
     def to_parquet(self, folder: str | PathLike[str]) -> None:
         """Save everything: Parquet tables and result.json.  The folder is new or an earlier result, which goes.

@@ -12,8 +12,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
-from decimal import Decimal
 from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,10 +46,7 @@ def save(result: Result, folder: Path) -> None:
 
     if folder.exists() and not (folder / FACTS).is_file():
         raise DataError("exists and is not a saved result", fspath(folder), hint="choose another folder")
-    terms = [
-        {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(instrument).items()}
-        for instrument in result.instruments
-    ]
+    terms = [instrument.as_dict() for instrument in result.instruments]
     facts = {"format": FORMAT, **result.as_dict(), "terms": terms}
     with _written_aside(folder) as aside:
         for name in TABLES:
@@ -99,7 +94,7 @@ def load(folder: Path) -> Result:
         kept: dict[str, Any] = {name: facts[name] for name in _AS_THEY_ARE}
         kept |= {name: _rows(_read(folder, name), kind) for name, kind in _RAW.items()}
         result = Result(
-            instruments=tuple(_instrument(terms) for terms in facts["terms"]),
+            instruments=tuple(Instrument.from_dict(terms) for terms in facts["terms"]),
             summary_by_instrument=tuple(InstrumentResult(**part) for part in facts["instruments"].values()),
             quality=QualityReport.from_dict(facts["quality"]),
             records=_records(_read(folder, "records")),
@@ -110,12 +105,6 @@ def load(folder: Path) -> Result:
     if result.digest != facts["digest"]:
         raise DataError("has been changed since it was saved: the digest differs", fspath(folder), hint="run it again")
     return result
-
-
-def _instrument(terms: dict[str, Any]) -> Instrument:
-    decimals = {field.name for field in fields(Instrument) if field.type == "Decimal"}
-    exact: dict[str, Any] = {name: Decimal(value) if name in decimals else value for name, value in terms.items()}
-    return Instrument(**exact)
 
 
 def _read(folder: Path, name: str) -> pa.Table:

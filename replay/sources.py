@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from os import fspath
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from replay.quality import QualityReport
 from replay.units import INT64_MIN
 
 ADAPTER_GROUP = "replay.adapters"
+STREAM_GROUP = "replay.streams"
 BATCH_ROWS = 32_768
 
 
@@ -73,12 +74,14 @@ class Adapter(Protocol):
         instruments: Sequence[Instrument] = (),
         drop_every: int = 0,
         drop_from: int = 0,
+        **options: Any,
     ) -> Source:
         """Recordings as a source; several files of one instrument are one recording.
 
         `instruments` gives ticks and lots that are known; others are found in the data.  `drop_every`, `drop_from`
         leave out the depth messages whose 0-based ordinal i has i >= drop_from and i % drop_every == 0 (0: none).
-        Raises DataError for what cannot be read.
+        `options` are the adapter's own.  ConfigError for wrong options, DataError for
+        what cannot be read.
         """
 
 
@@ -131,6 +134,19 @@ def find_adapter(name: str) -> Adapter:
             adapter: Adapter = point.load()
             return adapter
     raise ConfigError("adapter", name, "no such adapter", did_you_mean(name, adapter_names()))
+
+
+def open_stream(url: str) -> Source:
+    """The source at an address such as `redis://…`; its scheme names an entry point of the group `replay.streams`.
+
+    ConfigError for a scheme that is not known, and what the source raises when it cannot be opened.
+    """
+    scheme = url.partition(":")[0]
+    points = {point.name: point for point in entry_points(group=STREAM_GROUP)}
+    if scheme not in points:
+        raise ConfigError("address", scheme, "is the scheme of no stream", did_you_mean(scheme, points))
+    opened: Callable[[str], Source] = points[scheme].load()
+    return opened(url)
 
 
 class ArraySource:

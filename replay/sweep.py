@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from itertools import product
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from replay.errors import ConfigError, did_you_mean
@@ -74,6 +76,22 @@ class Sweep:
         lines = ["  ".join(f"{row[name]:>{width}}" for name, width in widths.items()) for row in rows]
         return "\n".join([head, "─" * len(head), *lines])
 
+    def __str__(self) -> str:
+        return self.summary()
+
+    def to_html(self, path: str | PathLike[str], *, currency: str | None = None) -> None:
+        """One HTML file that compares the variants in `currency` (the only one, when there is one).
+
+        Raises ConfigError when the currency has to be named and DataError when the file cannot be written.
+        """
+        from replay.report.several import sweep_page
+
+        sweep_page(self, currency).write(path)
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook."""
+        return f"<pre>{escape(self.summary())}</pre>"
+
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
@@ -123,25 +141,43 @@ class Band:
             for currency, base in self.base.net.items()
         }  # fmt: skip
 
+    def verdict(self, currency: str) -> str:
+        """One plain sentence: how much of the configured profit in `currency` the harshest assumptions leave."""
+        base, worst = self.base.net[currency], self.pessimistic.net.get(currency, 0.0)
+        if base <= 0.0:
+            return f"There is no profit to begin with: {base:,.6g} {currency} as configured."
+        if worst <= 0.0:
+            return f"Nothing of the profit of {base:,.6g} {currency} is left under the harshest assumptions."
+        part = f"{100 * worst / base:.0f} % of the profit of {base:,.6g} {currency}"
+        return f"{part} is left under the harshest assumptions: {worst:,.6g} {currency}."
+
+    def to_html(self, path: str | PathLike[str], *, currency: str | None = None) -> None:
+        """One HTML file about the band in `currency` (the only one, when there is one).
+
+        Raises ConfigError when the currency has to be named and DataError when the file cannot be written.
+        """
+        from replay.report.several import band_page
+
+        band_page(self, currency).write(path)
+
     def summary(self) -> str:
-        """The range in one line a currency, then every case."""
+        """Range and verdict for each currency, then every case."""
         lines = []
         for currency, (low, base, high) in self.net().items():
-            lines.append(f"net {low:,.6g} to {high:,.6g} {currency}, {base:,.6g} as configured{_kept(self, currency)}")
+            lines.append(f"net {low:,.6g} to {high:,.6g} {currency}, {base:,.6g} as configured")
+            lines.append(self.verdict(currency))
         lines += ["", f"{'queue':<14}{'latency':>8}{'fills':>9}  net"]
         for case in self.cases:
             money = ", ".join(f"{value:,.6g} {currency}" for currency, value in case.result.net.items())
             lines.append(f"{case.queue:<14}{case.latency_factor:>7g}×{len(case.result.fills):>9,}  {money}")
         return "\n".join(lines)
 
+    def __str__(self) -> str:
+        return self.summary()
 
-def _kept(band: Band, currency: str) -> str:
-    base, worst = band.base.net[currency], band.pessimistic.net.get(currency, 0.0)
-    if base <= 0.0:
-        return ""
-    if worst <= 0.0:
-        return "; nothing of it is left under the harshest assumptions"
-    return f"; {100 * worst / base:.0f} % of it is left under the harshest assumptions"
+    def _repr_html_(self) -> str:
+        """The summary for a notebook."""
+        return f"<pre>{escape(self.summary())}</pre>"
 
 
 def sweep(replay: Replay, make: type[Strategy], mode: str, axes: Mapping[str, Any]) -> Sweep:

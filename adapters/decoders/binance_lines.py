@@ -60,7 +60,7 @@ def read_message(message: Any, market: Market) -> Parsed:
         if market.futures:
             raise wrong_market("a bookTicker without event type is spot", market, SPOT)
         return _ticker(data, market)
-    if event in READERS:
+    if isinstance(event, str) and event in READERS:
         parsed = READERS[event](data, market)
         if parsed.kind != scan.OTHER or parsed.symbol:
             return parsed

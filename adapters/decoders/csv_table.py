@@ -66,9 +66,11 @@ class Names:
             self.add(name)
 
     def add(self, name: bytes) -> int:
-        """Index of `name`, which is added when it is new."""
+        """Index of `name`, which is added when it is new; DataError when it is too long."""
         if name in self.index:
             return self.index[name]
+        if len(name) >= kernel.NAME_BYTES:
+            raise DataError(f"the name {name[:40]!r}… of an instrument is longer than {kernel.NAME_BYTES - 1} bytes")
         index = self.index[name] = len(self.list)
         self.list.append(name)
         if index >= len(self.bytes):

@@ -15,6 +15,7 @@ negative prices: they are counted and left out.  Numbers are JSON numbers; see `
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 from adapters.decoders.parsed import (
@@ -35,9 +36,10 @@ from adapters.decoders.parsed import (
     time_us,
     whole,
 )
-from adapters.venue import Messages
+from adapters.venue import Messages, Terms
 from replay.errors import DataError
 from replay.events import BUY, SELL
+from replay.instruments import Instrument
 from replay.kernel import scan
 
 SINGLE = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)?(-PERPETUAL|-\d{1,2}[A-Z]{3}\d{2}(-\d+(d\d+)?-[CP])?)?", re.ASCII)
@@ -52,18 +54,21 @@ FORCED = {"T": (1,), "M": (-1,), "MT": (1, -1)}
 class DeribitMessages(Messages):
     """Messages of one recording or connection, in order.
 
-    Of the book channels of an instrument only the first one is read: their chains are numbered apart, and a grouped
-    book is another book.
+    Of several book channels of an instrument only one is read, because their chains are numbered apart and a grouped
+    book is another book: the one that ends in `book` ("raw", "none.20.100ms"), else the first that comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, book: str = "") -> None:
         super().__init__()
-        self.channels: dict[str, str] = {}
+        self.chosen = book
 
     def read(self, message: Any, received_ns: int) -> list[Parsed]:
         """What a message says; DataError (without a place) when it is broken."""
         if not isinstance(message, dict):
             return [other(type(message).__name__)]
+        if message.get("replay") == "instruments":
+            self.stated.update(instruments(record(message, "answer")))
+            return []
         if message.get("method") != "subscription":
             return [other(str(message.get("method", "answer to a request"))[:40])]
         params = record(message, "params")
@@ -80,10 +85,48 @@ class DeribitMessages(Messages):
         if not symbol:
             return [other(COMBINATION)]
         if kind == "book":
-            if self.channels.setdefault(symbol, channel) != channel:
-                return [other("second book channel of an instrument", symbol)]
+            stream = channel.split(".", 2)[-1]
+            if not self.only("book", symbol, stream, self.chosen):
+                return [other(f"book {stream[:20]} beside {self.streams['book', symbol]}", symbol)]
             return [_book(data, symbol)]
         return _ticker(data, symbol)
+
+    def answer(self, url: str, body: bytes) -> bytes | None:
+        """The list of instruments as a message."""
+        return b'{"replay":"instruments","answer":%s}' % body if "/public/get_instruments" in url else None
+
+
+def instruments(answer: Json) -> dict[str, Instrument]:
+    """What an answer of `public/get_instruments` says; DataError when it is broken.
+
+    Of an option's strike and expiry nothing is said here: they need an underlying, which the caller names.
+    """
+    found = {}
+    for data in records(answer, "result"):
+        symbol = _symbol(data)
+        if symbol:
+            tick, *sizes = (_step(data, key) for key in ("tick_size", "contract_size", "min_trade_amount"))
+            pays = terms(symbol)
+            found[symbol] = Instrument("deribit", symbol, pays.payoff, tick, min(sizes), settle=pays.settle)
+    return found
+
+
+def _step(data: Json, key: str) -> Decimal:
+    mantissa, digits = json_amount(get(data, key), key)
+    if mantissa == 0:
+        raise DataError(f"field {key!r} is {data[key]!r}, not a step of prices or sizes")
+    return Decimal(mantissa).scaleb(-digits)
+
+
+def terms(symbol: str) -> Terms:
+    """What an instrument pays, by its name."""
+    pair, dated, rest = symbol.partition("-")
+    coin, _, money = pair.partition("_")
+    if not dated:
+        return Terms("spot", money or coin)
+    if money or rest.endswith(("-C", "-P")):
+        return Terms("linear", money or coin)
+    return Terms("inverse", coin)
 
 
 def _symbol(data: Json) -> str:

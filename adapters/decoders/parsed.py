@@ -20,10 +20,13 @@ import orjson
 
 from replay.errors import DataError
 from replay.kernel import lexer, scan
-from replay.units import us_from_time
+from replay.units import US_PER_S, us_from_time
 
 MAX_ID = 2**62
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
+SECONDS = re.compile(r"\d{1,10}(\.\d{1,9})?", re.ASCII)
+EARLIEST_US, LATEST_US = 10**15, 10**16
+"""2001 to 2286."""
 DISCONNECTED = "disconnected"
 ENDED = b'{"replay":"ended"}'
 
@@ -159,6 +162,22 @@ def text_time_us(data: Json, key: str) -> int:
         raise DataError(f"field {key!r} is {value!r}, not a date and time with a zone") from None
 
 
+def event_time_us(data: Json, key: str) -> int:
+    """A time as ISO text, as µs, −1 when it is before 2001, with which a venue says that it has none."""
+    found = text_time_us(data, key)
+    if found >= LATEST_US:
+        raise DataError(f"field {key!r} is {data[key]!r}, later than 2286")
+    return found if found >= EARLIEST_US else -1
+
+
+def seconds_us(value: object) -> int:
+    """Decimal seconds such as `1561939258.512503`, as text, as µs; digits beyond µs are cut."""
+    if not isinstance(value, str) or not SECONDS.fullmatch(value):
+        raise DataError(f"time {value!r} is not in decimal seconds")
+    seconds, _, fraction = value.partition(".")
+    return int(seconds) * US_PER_S + int(fraction[:6].ljust(6, "0"))
+
+
 def trade_id(value: object) -> int:
     """A trade's id, −1 when it is no whole number in [0, 2^62)."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
@@ -197,6 +216,14 @@ def _exact(text: str) -> Number | None:
     if mantissa >= lexer.MAX_MANTISSA or exponent < -18:
         return None
     return (-mantissa if sign else mantissa), max(0, -exponent)
+
+
+def step_of(data: Json, key: str) -> Decimal:
+    """A tick or lot: a positive number, as text or as a JSON number."""
+    mantissa, digits = json_amount(get(data, key), key)
+    if mantissa == 0:
+        raise DataError(f"field {key!r} is 0, not a step")
+    return Decimal(mantissa).scaleb(-digits)
 
 
 def json_number(value: object, what: str) -> Number:

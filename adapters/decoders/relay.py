@@ -30,7 +30,7 @@ from adapters.decoders.csv_table import EMPTY, HASHED, IDENT, read_cell
 from adapters.decoders.json_rows import Fields, cell
 from replay.errors import DataError
 from replay.events import BOOK, BUY, FUNDING, LIQUIDATION, MARK, SELL, TRADE
-from replay.kernel.assemble import BEGINS, GROUPED, NO_SEQ, SNAP
+from replay.kernel.assemble import BEGINS, NO_SEQ, SNAP
 from replay.units import US_PER_HOUR, US_PER_MS, us_from_time
 
 Json = dict[str, Any]
@@ -353,7 +353,7 @@ class RowReader:
         seq = NO_SEQ if sequence is None else sequence
         if isinstance(seq, bool) or not isinstance(seq, int):
             raise DataError(f"the sequence of a book is {sequence!r}")
-        mark = SNAP if data.get("is_snapshot", True) else GROUPED
+        mark = SNAP if data.get("is_snapshot", True) else 0
         bits = mark | BEGINS
         levels = [(BUY, *level) for level in levels_of(data, "bids")]
         levels += [(SELL, *level) for level in levels_of(data, "asks")]

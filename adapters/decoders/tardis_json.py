@@ -15,7 +15,7 @@ from adapters.decoders.csv_table import EMPTY, HASHED, IDENT, Names, read_cell
 from adapters.decoders.json_rows import Fields, cell
 from replay.errors import DataError
 from replay.events import BOOK, BUY, FUNDING, GAP, LIQUIDATION, MARK, QUOTE, SELL, TRADE
-from replay.kernel.assemble import BEGINS, GROUPED, NO_SEQ, SNAP
+from replay.kernel.assemble import BEGINS, NO_SEQ, SNAP
 from replay.units import us_from_time
 
 Json = dict[str, Any]
@@ -90,7 +90,7 @@ class Reader:
         whole = message["type"] == "book_snapshot"
         self._one_book(owner, str(message["type"]))
         snapshot = whole or message.get("isSnapshot") is True
-        mark = SNAP if snapshot else GROUPED
+        mark = SNAP if snapshot else 0
         bits, empty = mark | BEGINS, True
         for side, levels in ((BUY, message.get("bids")), (SELL, message.get("asks"))):
             if not isinstance(levels, list) or not all(isinstance(level, dict) for level in levels):

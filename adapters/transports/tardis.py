@@ -97,12 +97,7 @@ async def fetch(
     """
     import aiohttp
 
-    for data_set in wanted:
-        if not api_key and data_set.day.day != 1:
-            raise ConfigError(
-                "api_key", "", f"is needed for {data_set.name}: only the first day of each month is free",
-                f"set {KEY_VARIABLE}",
-            )  # fmt: skip
+    check_key([(data_set.name, data_set.day) for data_set in wanted], api_key)
     folder.mkdir(parents=True, exist_ok=True)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.idle_s, sock_read=settings.idle_s)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -158,7 +153,9 @@ class _Download:
         headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()} if have else {}
         try:
             async with self.session.get(url, headers=headers) as answer:
-                self._check_status(answer, url)
+                failure = refused(answer.status, answer.headers.get("Retry-After"), self.with_key, self.now_s, url)
+                if failure is not None:
+                    raise failure
                 if answer.status == 416:  # what is here is all there is, or of another file
                     part.unlink()
                     raise TryAgain("the server has no such part of the file")
@@ -178,26 +175,35 @@ class _Download:
             raise TryAgain(f"the connection failed ({type(error).__name__}: {error})") from error
         await asyncio.to_thread(_complete, part, tag, path, url)
 
-    def _check_status(self, answer: aiohttp.ClientResponse, url: str) -> None:
-        status = answer.status
-        if status in (200, 206, 416):
-            return
-        if status == 429:
-            asked = answer.headers.get("Retry-After")
-            raise TryAgain("the server answers 429, too many requests", retry_after_s(asked, self.now_s))
-        if status >= 500:
-            raise TryAgain(f"the server answers {status}")
-        key = f"check {KEY_VARIABLE}" if self.with_key else f"set {KEY_VARIABLE}"
-        what, hint = {
-            400: ("does not understand the request (400)", "check exchange, data type, symbol and day"),
-            401: ("refuses the key (401)", key),
-            403: ("says that the plan of this key does not cover the file (403)", "choose other data or another plan"),
-            404: (
-                "has no such data set (404)",
-                "check exchange, data type and symbol; a day is ready at 06:00 UTC",
-            ),
-        }.get(status, (f"answers {status}", ""))
-        raise TransportError(f"the server {what}", url, hint)
+
+def check_key(wanted: Sequence[tuple[str, date]], api_key: str) -> None:
+    """ConfigError when a key is needed for one of the (name, day) and none was given."""
+    for name, day in wanted:
+        if not api_key and day.day != 1:
+            raise ConfigError(
+                "api_key", "", f"is needed for {name}: only the first day of each month is free",
+                f"set {KEY_VARIABLE}",
+            )  # fmt: skip
+
+
+def refused(
+    status: int, retry_after: str | None, with_key: bool, now_s: Callable[[], float] | None, url: str
+) -> Exception | None:  # fmt: skip
+    """What a status of Tardis means: None (go on), TryAgain, or TransportError."""
+    if status in (200, 206, 416):
+        return None
+    if status == 429:
+        return TryAgain("the server answers 429, too many requests", retry_after_s(retry_after, now_s))
+    if status >= 500:
+        return TryAgain(f"the server answers {status}")
+    key = f"check {KEY_VARIABLE}" if with_key else f"set {KEY_VARIABLE}"
+    what, hint = {
+        400: ("does not understand the request (400)", "check exchange, data type, symbol and day"),
+        401: ("refuses the key (401)", key),
+        403: ("says that the plan of this key does not cover the file (403)", "choose other data or another plan"),
+        404: ("has no such data set (404)", "check exchange, data type and symbol; a day is ready at 06:00 UTC"),
+    }.get(status, (f"answers {status}", ""))
+    return TransportError(f"the server {what}", url, hint)
 
 
 def retry_after_s(header: str | None, now_s: Callable[[], float] | None) -> float:

@@ -22,7 +22,7 @@ import orjson
 
 from adapters.decoders.tardis_json import DATA_TYPES, failure_of
 from adapters.transports.downloads import TryAgain, is_whole, pack, pause, together
-from adapters.transports.tardis import Progress
+from adapters.transports.tardis import Progress, retry_after_s
 from replay.errors import ConfigError, TransportError, did_you_mean
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class _Download:
                         self.progress(path.name, len(data))
             _check_end(last)
         except TryAgain as error:
-            raise TryAgain(str(error), pause_s) from None
+            raise TryAgain(str(error), pause_s if error.pause_s is None else error.pause_s) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TryAgain(f"the connection failed ({type(error).__name__})", pause_s) from None
         await asyncio.to_thread(pack, part, path)
@@ -147,7 +147,8 @@ class _Download:
         url = f"{self.settings.url.rstrip('/')}/replay-normalized"
         async with self.session.get(url, params={"options": data_set.options}) as answer:
             if answer.status != 200:
-                raise _refusal(answer.status, await answer.content.read(4096), url)
+                said = await answer.content.read(4096)
+                raise refusal(answer.status, said, url, answer.headers.get("Retry-After"))
             async for block in answer.content.iter_any():
                 yield block
 
@@ -180,10 +181,12 @@ def _check_end(last: bytes) -> None:
         raise TryAgain(failure_of(message if isinstance(message, dict) else {"message": message}))
 
 
-def _refusal(status: int, body: bytes, url: str) -> Exception:
+def refusal(status: int, body: bytes, url: str, retry_after: str | None = None) -> Exception:
+    """What an answer that is not 200 means: TryAgain, after the time it asks for, or TransportError."""
     said = " ".join(body.decode("utf-8", "replace").split())[:200]
     if status == 429 or status >= 500:
-        return TryAgain(f"the server answers {status}: {said}")
+        pause_s = None if retry_after is None else retry_after_s(retry_after, None)
+        return TryAgain(f"the server answers {status}: {said}", pause_s)
     hint = "its own API key is wrong or does not cover this day" if status in (401, 403) else "check what was asked for"
     return TransportError(f"the server answers {status}: {said}", url, hint)
 

@@ -49,7 +49,9 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Download data sets, several at a time; what is there already is kept, what was cut goes on. "
         "Exit code 0 when all files are there, 2 for a wrong argument, 3 when the server has not done its part.",
     )
-    parser.add_argument("provider", metavar="PROVIDER", help="who has the data: tardis, tardis-machine, relay")
+    parser.add_argument(
+        "provider", metavar="PROVIDER", help="who has the data: tardis, tardis-raw, tardis-machine, relay"
+    )
     parser.add_argument("--exchange", required=True, help="binance-futures, …")
     parser.add_argument("--type", required=True, action="append", metavar="TYPE", help="trades, …; may be repeated")
     parser.add_argument("--symbol", required=True, action="append", metavar="SYMBOL", help="may be repeated")

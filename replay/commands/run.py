@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replay.commands.data import add_cache_arguments, add_repair_arguments, cache_of, repair_options
 from replay.errors import ConfigError
 from replay.terminal import ProgressLine
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from replay.engine import Progress, Replay
     from replay.pacing import Paced
     from replay.results import Result
+    from replay.sources import Source
     from replay.strategy import Strategy
 
 
@@ -33,8 +35,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--strategy", required=True, metavar="MODULE:CLASS", help="strategies.market_maker:MarketMaker")
     parser.add_argument("--data", nargs="+", default=[], type=Path, metavar="FILE", help="recordings, plain or gzip")
     parser.add_argument("--adapter", metavar="NAME", help="who wrote them: binance-usdm, …")
+    parser.add_argument("--from", dest="stream", metavar="ADDRESS", help="a stream: redis://host:6379/0?stream=NAME, …")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
     parser.add_argument("--mode", default="auto", metavar="MODE", help="interpreted, compiled or auto (default auto)")
+    add_repair_arguments(parser)
+    add_cache_arguments(parser)
     add_model_arguments(parser)
     parser.add_argument("--start", metavar="TIME", help="µs or ISO with zone, 2024-08-08T23:54:15Z (default: all)")
     parser.add_argument("--end", metavar="TIME", help="likewise: nothing received later is replayed")
@@ -148,18 +153,43 @@ def progress_to(line: ProgressLine) -> Progress:
 
 
 def replay_of(arguments: argparse.Namespace, settings: dict[str, Any]) -> Replay:
-    """The replay of the store or the recordings that the arguments name; ConfigError when they name neither or both."""
+    """The replay of the store, recordings or stream that the arguments name; ConfigError unless they name one."""
     from replay.engine import Replay
 
-    if (arguments.store is None) == (not arguments.data):
-        raise ConfigError("", "", "name a store, or recordings with --data and --adapter")
+    if sum((arguments.store is not None, bool(arguments.data), arguments.stream is not None)) != 1:
+        raise ConfigError("", "", "name a store, or recordings with --data and --adapter, or a stream with --from")
+    if arguments.stream is not None:
+        from replay.sources import open_stream
+
+        return Replay([open_stream(arguments.stream)], **settings)
     if arguments.store is None:
         if arguments.adapter is None or arguments.instrument:
             raise ConfigError("--data", "", "needs --adapter, and --instrument is for stores")
-        return Replay.from_files(arguments.data, adapter=arguments.adapter, **settings)
+        if arguments.cache:
+            raise ConfigError("--cache", arguments.cache, "is for stores", "replay import … makes one")
+        return Replay.from_files(
+            arguments.data, adapter=arguments.adapter, options=repair_options(arguments), **settings
+        )
     if arguments.adapter is not None:
         raise ConfigError("--adapter", arguments.adapter, "is for --data", "a store needs none")
+    if arguments.repair:
+        raise ConfigError("--repair", arguments.repair, "is for --data", "holes of a store were repaired at its import")
+    if arguments.cache:
+        return Replay([cached_source(arguments)], instruments=arguments.instrument, **settings)
+    if arguments.prefetch:
+        raise ConfigError("--prefetch", True, "needs --cache", "for example --cache 1G --prefetch")
     return Replay.from_store(arguments.store, instruments=arguments.instrument, **settings)
+
+
+def cached_source(arguments: argparse.Namespace) -> Source:
+    """The store through the cache of the arguments, which is filled first if they say so."""
+    from replay.cache import CachedSource
+    from replay.store import Store
+
+    source = CachedSource(Store(arguments.store).source(arguments.instrument), cache_of(arguments.cache))
+    if arguments.prefetch:
+        source.prefetch()
+    return source
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replay.commands.data import add_repair_arguments, repair_options
 from replay.errors import ConfigError
 from replay.terminal import ProgressLine
 
@@ -26,6 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, plain or gzip")
     parser.add_argument("--adapter", required=True, metavar="NAME", help="who wrote it: binance-usdm, …")
+    add_repair_arguments(parser)
     parser.add_argument("--drop-every", type=int, default=0, metavar="N", help="leave out each N-th depth message")
     parser.add_argument("--drop-from", type=int, default=0, metavar="K", help="… from the K-th on (0-based)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -47,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     adapter = find_adapter(arguments.adapter)
     with ProgressLine(sys.stderr) as progress:
         progress.show("reading …")
-        source = adapter.open(arguments.files, drop_every=arguments.drop_every, drop_from=arguments.drop_from)
+        drop = {"drop_every": arguments.drop_every, "drop_from": arguments.drop_from}
+        source = adapter.open(arguments.files, **drop, **repair_options(arguments))
         found = verify(source, lambda rows: progress.show(f"{rows:,} rows"))
     found = replace(found, files=[str(path) for path in arguments.files], adapter=adapter.name)
     if arguments.json:

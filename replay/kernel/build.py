@@ -299,4 +299,15 @@ def _first_words(text) -> str:
     noise = ("Failed in nopython mode", "During: ", "File ", "- Resolution failure", "Overload ", "Rejected as", "^",
              "There are ", "raised from", "- Of which", "This error may have", ">>>", "<source")  # fmt: skip
     kept = [words for words in map(str.strip, text.splitlines()) if words and not words.startswith(noise)]
-    return kept[0] if kept else text
+    return _in_plain_words(kept[0], text) if kept else text
+
+
+def _in_plain_words(words, text) -> str:
+    """Numba's two most frequent complaints in plain words."""
+    unknown = re.match(r"Untyped global name '(\w+)'", words)
+    if unknown:
+        return f"{unknown[1]!r} has no machine form; use it in on_start or on_stop, or run interpreted"
+    used = re.search(r"No implementation of function .* found for signature:\s+>>> (.+)", text)
+    if used:
+        return f"{used[1].strip()} has no machine form; convert the values, or run interpreted"
+    return words

@@ -11,6 +11,7 @@ from __future__ import annotations
 from replay.store.catalog import Day, DayFile
 from replay.store.footer import DayQuality, Footer, SourceFile
 from replay.store.layout import CHANNELS
+from replay.store.options import OptionDay, option_days
 from replay.store.source import StoreSource
 from replay.store.store import Store, Swept
 from replay.store.writer import Existing, Writer
@@ -22,9 +23,11 @@ __all__ = [
     "DayQuality",
     "Existing",
     "Footer",
+    "OptionDay",
     "SourceFile",
     "Store",
     "StoreSource",
     "Swept",
     "Writer",
+    "option_days",
 ]

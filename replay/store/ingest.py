@@ -40,6 +40,7 @@ from replay.store import layout
 from replay.store.aside import Slot, sweep, writing_errors
 from replay.store.footer import SourceFile
 from replay.store.interrupts import interrupts_held
+from replay.store.options import OptionSource, write_options
 from replay.store.prefetch import prefetched
 from replay.store.store import Store
 from replay.store.writer import Existing
@@ -195,8 +196,14 @@ def import_part(task: Task, watch: Watch) -> Outcome:
     source = PartSource(opened, task.part.end_us, watch)
     existing: Existing = "replace" if task.replace else "error"
     rows = store.record(source, source_files=files, existing=existing, origin=key, progress=watch.wrote)
+    tables: list[Path] = []
+    if isinstance(opened, OptionSource):
+        with metered(watch.read):
+            tables = write_options(
+                store.path, opened, source_files=files, origin=key, end_us=task.part.end_us, replace=task.replace
+            )
     marks = tuple(_marks(store, source, key))
-    note(store, key, files, marks)
+    note(store, key, files, marks, tables)
     return Outcome(names, "imported", rows, marks)
 
 
@@ -217,9 +224,15 @@ def _marks(store: Store, source: PartSource, key: str) -> Iterator[DayMark]:
                 yield DayMark(instrument.name, day.date, day.rows, day.digest)
 
 
-def note(store: Store, key: str, files: Sequence[SourceFile], marks: Sequence[DayMark]) -> None:
-    """Write down that a part is complete."""
-    facts = {"files": [asdict(file) for file in files], "days": [asdict(mark) for mark in marks]}
+def note(
+    store: Store, key: str, files: Sequence[SourceFile], marks: Sequence[DayMark], tables: Sequence[Path]
+) -> None:  # fmt: skip
+    """Write down that a part is complete: its days, and its files of option summaries."""
+    facts = {
+        "files": [asdict(file) for file in files],
+        "days": [asdict(mark) for mark in marks],
+        "tables": [table.as_posix() for table in tables],
+    }
     path = store.path / layout.IMPORTS / f"{key}.json"
     with writing_errors(path), Slot(store.path) as slot:
         aside = slot.path / path.name
@@ -237,6 +250,8 @@ def finished(store: Store, key: str) -> tuple[DayMark, ...] | None:
         facts = json.loads((store.path / layout.IMPORTS / f"{key}.json").read_text())
         marks = tuple(DayMark(**day) for day in facts["days"])
         days = [store.catalog.day(mark.instrument, layout.day_of(mark.date)) for mark in marks]
+        if not all((store.path / table).exists() for table in facts["tables"]):
+            return None
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None  # no note, a damaged one, or days that are gone: import the part
     return marks if all(day.digest == mark.digest for day, mark in zip(days, marks)) else None

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from replay.errors import DataError
 from replay.store.catalog import Day, DayFile
+from replay.store.options import OptionDay, option_days
 from replay.store.store import Store
 from replay.units import US_PER_DAY, US_PER_S, iso_from_us
 
@@ -51,11 +53,17 @@ def day_facts(day: Day) -> dict[str, Any]:
 def store_facts(store: Store, only: str = "") -> dict[str, Any]:
     """Everything in a store, or the instrument `only`; `digest` is of the whole store."""
     names = [name for name in store.names() if only in ("", name)]
+    options = list(option_days(store.path))
     return {
         "store": str(store.path),
         "digest": store.digest(),
         "instruments": {name: [day_facts(day) for day in store.days(name)] for name in names},
-        "problems": [str(problem) for problem in store.problems()],
+        "options": [
+            {"venue": day.venue, "date": day.date, "rows": day.rows, "bytes": day.bytes}
+            for day in options
+            if isinstance(day, OptionDay)
+        ],
+        "problems": [str(problem) for problem in (*store.problems(), *options) if isinstance(problem, DataError)],
     }
 
 
@@ -79,6 +87,10 @@ def listing(facts: dict[str, Any]) -> list[str]:
             f"{name:<{width}}  {len(days):>4} days  {dates}  {rows:>13,} rows  {size / 1e6:>9,.1f} MB  "
             f"{size / rows:.1f} B/row  {channels}"
         )
+    for venue in dict.fromkeys(day["venue"] for day in facts["options"]):
+        days = [day for day in facts["options"] if day["venue"] == venue]
+        rows, size = sum(day["rows"] for day in days), sum(day["bytes"] for day in days)
+        out.append(f"option summaries of {venue}  {len(days)} days  {rows:,} rows  {size / 1e6:,.1f} MB")
     return [*out, f"digest {facts['digest']}"] if out else ["the store is empty"]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -92,8 +92,19 @@ class RelayServer:
         return web.json_response({"trades": page[::-1], "has_more": more, "next_cursor": cursor})
 
 
+class Served(Protocol):
+    """What `serving` can serve."""
+
+    url: str
+
+    async def answer(self, request: web.Request) -> web.StreamResponse: ...
+
+
+S = TypeVar("S", bound=Served)
+
+
 @contextmanager
-def serving(server: RelayServer) -> Iterator[RelayServer]:
+def serving(server: S) -> Iterator[S]:
     """The server, reachable at its `url`."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="relay-server")

@@ -107,6 +107,40 @@ def test_book_ticker(folder: Path, drawn: Rows, header: bool) -> None:
     assert (source.instruments[0].payoff, source.instruments[0].settle) == ("inverse", "BTC")
 
 
+@given(
+    drawn=st.lists(st.tuples(st.integers(0, 999), st.decimals("-0.03", "0.03", places=8)), min_size=1, max_size=30),
+    header=st.booleans(),
+)  # fmt: skip
+def test_funding(folder: Path, drawn: Rows, header: bool) -> None:
+    """Rates come out exactly, at the settlement that they were told of a moment late."""
+    lines, expected = [HEADERS["fundingRate"]] * header, []
+    for number, (late, rate) in enumerate(drawn):
+        due = MS + number * 28_800_000
+        lines.append(f"{due + late},8,{rate:f}")
+        expected.append((due * 1000, FUNDING, 0, due * 1000, rate, 0))
+    assert decimals(ARCHIVE.open([save(folder, "BTCUSDT-fundingRate-2024-08", lines, "zip")])) == expected
+
+
+@given(
+    drawn=st.lists(
+        st.tuples(STEP, st.sampled_from(["BUY", "SELL"]), PRICE, SIZE, st.sampled_from(["FILLED", "FILLED", "NEW"])),
+        min_size=1, max_size=30,
+    )
+)  # fmt: skip
+def test_liquidations(folder: Path, drawn: Rows) -> None:
+    """Each filled order is a forced trade at its price; the others are counted."""
+    time, lines, expected = MS, [f"{MS},BUY,LIMIT,IOC,1,1,1,FILLED,1,1"], [(MS * 1000, LIQUIDATION, 1, -1, 1, 1)]
+    for step, side, price, size, status in drawn:
+        time += step
+        lines.append(f"{time},{side},LIMIT,IOC,{size},{price},0,{status},{size},{size if status == 'FILLED' else 0}")
+        if status == "FILLED":
+            expected.append((time * 1000, LIQUIDATION, 1 if side == "BUY" else -1, -1, Decimal(price), Decimal(size)))
+    source = ARCHIVE.open([save(folder, "BTCUSD_PERP-liquidationSnapshot-2024-01-08", lines, "zip")], policy="count")
+    assert [(ts, kind, side, seq, price, size) for ts, kind, side, seq, price, size in decimals(source)] == expected
+    unfilled = source.quality.ignored["liquidationSnapshot row of an order that was not filled"]
+    assert unfilled == len(lines) - len(expected)
+
+
 def test_funding_settles_when_it_is_told(folder: Path) -> None:
     lines = [HEADERS["fundingRate"], f"{MS + 3},8,0.00012345", f"{MS + 28_800_000},8,-0.0001"]
     path = save(folder, "BTCUSDT-fundingRate-2024-08", lines, "zip")

@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.base import Resubscribe
-from adapters.decoders.deribit import DeribitMessages
+from adapters.decoders.deribit import DeribitMessages, instruments, terms
 from adapters.decoders.parsed import NOTHING, Parsed
-from adapters.deribit import DERIBIT, terms
+from adapters.deribit import DERIBIT
 from adapters.hyperliquid import HYPERLIQUID
 from adapters.recording import RecordingSource
 from adapters.sequencing import Timing
@@ -64,6 +64,7 @@ def ticker(**fields: object) -> dict[str, Any]:
     } | fields  # fmt: skip
 
 
+LISTED = {"instrument_name": PERPETUAL, "tick_size": 0.5, "contract_size": 10.0, "min_trade_amount": 10}
 SAMPLES = [
     framed("book.BTC-PERPETUAL.raw", book(5, type="snapshot")),
     framed("book.BTC-PERPETUAL.raw", book(6, 5, type="change")),
@@ -71,6 +72,7 @@ SAMPLES = [
     framed("trades.BTC-PERPETUAL.raw", [trade(liquidation="M"), trade(trade_seq=8, block_trade_id="B-1")]),
     framed("ticker.BTC-PERPETUAL.raw", ticker(current_funding=0.0001)),
     framed("quote.BTC-PERPETUAL", ticker()),
+    {"replay": "instruments", "answer": {"result": [LISTED]}},
     {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}},
     {"jsonrpc": "2.0", "id": 3, "result": ["book.BTC-PERPETUAL.raw"]},
 ]  # fmt: skip
@@ -99,10 +101,14 @@ def test_full_books_and_changes(data: dict[str, Any], full: bool) -> None:
     assert (parsed.bids, parsed.asks) == ([(1005, 1, 20, 0)], [(101, 0, 0, 0)])
 
 
-def test_only_the_first_book_channel_of_an_instrument_is_read() -> None:
+def test_only_one_book_channel_of_an_instrument_is_read() -> None:
     raw, grouped = framed("book.BTC-PERPETUAL.raw", book(5)), framed("book.BTC-PERPETUAL.5.10.100ms", book(6))
     other = framed("book.ETH-PERPETUAL.5.10.100ms", book(6, instrument_name="ETH-PERPETUAL"))
     assert [parsed.kind for parsed in read(raw, grouped, other)] == [scan.RESET, scan.OTHER, scan.RESET]
+    chosen = DeribitMessages(book="5.10.100ms")
+    kinds = [parsed.kind for message in (raw, grouped, other) for parsed in chosen.read(message, 0)]
+    assert kinds == [scan.OTHER, scan.RESET, scan.RESET]
+    assert chosen.read(raw, 0)[0].name == "book raw beside 5.10.100ms"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +152,15 @@ def test_combinations_are_left_out(symbol: str, single: bool) -> None:
         for parsed in read(message)
     ]
     assert kinds == ([scan.RESET, scan.TICKER, scan.TRADE] if single else [scan.OTHER] * 3)
+
+
+def test_listed_instruments_have_the_ticks_and_lots_of_the_venue() -> None:
+    answer = {"result": [LISTED, LISTED | {"instrument_name": "BTC-FS-30SEP22_PERP"}]}
+    (listed,) = instruments(answer).values()
+    assert listed == Instrument("deribit", PERPETUAL, "inverse", Decimal("0.5"), Decimal(10), settle="BTC")
+    for wrong in ({"tick_size": 0}, {"tick_size": "-1"}, {"contract_size": None}, {"instrument_name": 7}):
+        with pytest.raises(DataError):
+            instruments({"result": [LISTED | wrong]})
 
 
 def test_numbers_are_the_decimals_that_were_written() -> None:
@@ -232,7 +247,9 @@ def test_figures_of_the_capture(captures: Path) -> None:
         assert (q.snapshots, q.breaks, q.applied) == (expected["snapshot"], 0, q.depth_messages)
         assert (q.stale, q.duplicates, q.off_tick, q.book_state) == (0, 0, 0, "live")
         assert len(message_ends(mine, QUOTE)) == len(message_ends(mine, MARK)) == expected["tk"]
+        lot = Decimal("0.1") if instrument.symbol.startswith("BTC") else Decimal(1)
         assert (instrument.payoff, instrument.settle) == ("linear", instrument.symbol[:3])
+        assert (instrument.tick, instrument.lot) == (Decimal("0.0005"), lot), "as the venue lists it"
     assert sum(source.quality.of(instrument.name).depth_messages for instrument in source.instruments) == 36
     assert source.quality.gaps == []
     early = events[events["flags"] & BAD_TS > 0]  # one ticker outran the fastest book message

@@ -191,6 +191,9 @@ def test_figures_of_the_trades(captures: Path) -> None:
     found = [parsed for ns, text in raw_lines(captures) for parsed in everything.read(json.loads(text), ns)]
     told = [parsed for parsed in found if parsed.kind == scan.TRADE]
     assert len({parsed.last_id for parsed in told}) == len(told) == 64
+    first_ns = next(ns for ns, text in raw_lines(captures) if b'"trades"' in text)
+    ages_s = [first_ns / 1e9 - parsed.venue_us / 1e6 for parsed in told[:30]]
+    assert (int(min(ages_s)), int(max(ages_s))) == (4, 49), "the first push is history"
     assert [sum(parsed.side == side for parsed in told) for side in (1, -1)] == [23, 41]
     total = sum(Decimal(size).scaleb(-digits) for parsed in told for _, _, size, digits in parsed.bids)
     assert total == Decimal("0.92773")

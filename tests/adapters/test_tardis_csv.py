@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -100,7 +101,44 @@ TICKER_ROWS = timed(
         st.just("5"), st.just(""), st.just(""), mostly(PRICES, WRONG),
     )
 )  # fmt: skip
+OPTIONS = (
+    "exchange,symbol,timestamp,local_timestamp,type,strike_price,expiration,open_interest,last_price,bid_price,"
+    "bid_amount,bid_iv,ask_price,ask_amount,ask_iv,mark_price,mark_iv,underlying_index,underlying_price,delta,gamma,"
+    "vega,theta,rho"
+)
+PRICE, SIZE = mostly(PRICES, WRONG), mostly(SIZES, WRONG)
+OPTION_ROWS = timed(
+    st.tuples(
+        st.sampled_from(["put", "call"]), st.just("9875"), st.just("1591689600000000"), SIZE, PRICE, PRICE, SIZE,
+        st.just("55.91"), PRICE, SIZE, st.just(""), PRICE, st.just("62.89"), st.just("SYN.BTC-9JUN20"), PRICE,
+        *[st.sampled_from(["", "-0.61752", "5e-7"])] * 5,
+    )
+)  # fmt: skip
+
+
+def snapshot_kind(depth: int) -> tuple[str, st.SearchStrategy[list[str]]]:
+    """Header and rows of book_snapshot_N: asks above 13, bids below; levels may be missing, all asks, too."""
+    names = [f"{side}[{i}].{what}" for i in range(depth) for side in ("asks", "bids") for what in ("price", "amount")]
+    lines = st.integers(0, 2**32).map(lambda seed: _snapshot_cells(depth, random.Random(seed)))
+    return ",".join(("exchange,symbol,timestamp,local_timestamp", *names)), timed(lines)
+
+
+def _snapshot_cells(depth: int, dice: random.Random) -> tuple[str, ...]:
+    there = {"asks": dice.choice((0, 1, depth - 1, depth, depth)), "bids": dice.choice((1, depth - 1, depth, depth))}
+    cells: list[str] = []
+    for i in range(depth):
+        for side, sign in (("asks", 1), ("bids", -1)):
+            tenths = 130 + sign * (i + dice.choice((1, 1, 1, 0, -2)))
+            price, size = f"{tenths / 10}", dice.choice(("0.5", "1", "2.50", "3e0"))
+            if dice.randrange(40) == 0:
+                price, size = dice.choice((("nan", size), (price, "-1"), (price, ""), (price, "0"), ("1.23", size)))
+            cells += (price, size) if i < there[side] else ("", "")
+    return tuple(cells)
+
+
 KINDS = {
+    "quotes": (TOUCH, QUOTE_ROWS), "options_chain": (OPTIONS, OPTION_ROWS), "book_snapshot_5": snapshot_kind(5),
+    "book_snapshot_25": snapshot_kind(25),
     "incremental_book_L2": (L2, BOOK_ROWS), "trades": (PRINTS, PRINT_ROWS), "liquidations": (PRINTS, PRINT_ROWS),
     "book_ticker": (TOUCH, QUOTE_ROWS), "derivative_ticker": (TICKER, TICKER_ROWS),
 }  # fmt: skip

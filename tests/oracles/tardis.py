@@ -76,6 +76,25 @@ def read_rows(text: str, data_type: str) -> list[Row]:
                 rows.append({**common, "kind": MARK, "price": mark})
             if rate != "" and due != "":
                 rows.append({**common, "kind": FUNDING, "price": rate, "seq": int(due), "begins": mark == ""})
+        elif "_snapshot_" in data_type:
+            depth, sides = range(int(data_type.rpartition("_")[2])), ((-1, "asks"), (1, "bids"))
+            places = [(i, side) for i in depth for side in sides]
+            if data_type.startswith("machine"):  # JSON lists the bids, then the asks
+                places = [(i, side) for side in reversed(sides) for i in depth]
+            begins = True
+            for i, (side, name) in places:
+                price, size = number(cells[f"{name}[{i}].price"]), number(cells[f"{name}[{i}].amount"])
+                if (price, size) != ("", ""):
+                    rows.append({**common, "kind": BOOK, "side": side, "price": price, "size": size, "snap": True,
+                                 "begins": begins})  # fmt: skip
+                    begins = False
+        elif data_type == "options_chain":
+            for side, name, begins in ((1, "bid", True), (-1, "ask", False)):
+                rows.append({**common, "kind": QUOTE, "side": side, "price": number(cells[f"{name}_price"]),
+                             "size": number(cells[f"{name}_amount"]), "begins": begins})  # fmt: skip
+            mark = number(cells["mark_price"])
+            if mark not in ("", 0):
+                rows.append({**common, "kind": MARK, "price": mark})
         else:
             raise AssertionError(data_type)
     return rows

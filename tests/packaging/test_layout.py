@@ -175,7 +175,8 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sdist_and_wheel_hold_every_module(archives: Path) -> None:
-    needed = {path.relative_to(REPO).as_posix() for top in TOP for path in modules(top)} | {"replay/py.typed"}
+    needed = {path.relative_to(REPO).as_posix() for top in TOP for path in modules(top)}
+    needed |= {"replay/py.typed", *(f"replay/report/{name}" for name in ("page.html", "report.css", "report.js"))}
     (wheel,) = archives.glob("tickreplay-*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert needed <= inside

@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_nothing_half_done(
         wait_until(lambda: store.exists() or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
-    assert b"KeyboardInterrupt" in said or process.returncode == 0, said
+    assert process.returncode in (0, -signal.SIGINT), said
     assert not (store / ".writing").exists(), "the interrupted writers cleaned up"
     ingest([files], adapter="tardis-csv", store=store)
     assert tree(store) == tree(whole)

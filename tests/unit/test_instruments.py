@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -63,3 +64,13 @@ def test_names_and_equality() -> None:
     assert Instrument("binance-usdm", "BTCUSDT", "linear", Decimal("0.10"), Decimal("0.001")) == BTC
     with pytest.raises(AttributeError):
         BTC.tick = Decimal(1)  # type: ignore[misc]
+
+
+def test_terms_survive_json() -> None:
+    call = Instrument(
+        "deribit", "BTC-9JUN20-9875-C", "option", Decimal("0.0005"), Decimal("1E-1"), settle="BTC", right="call",
+        strike=Decimal("9875"), expiry_us=1_591_689_600_000_000, underlying="deribit:BTC-PERPETUAL",
+    )  # fmt: skip
+    assert Instrument.from_dict(json.loads(json.dumps(call.as_dict()))) == call
+    with pytest.raises(TypeError):
+        Instrument.from_dict({**call.as_dict(), "colour": "red"})

@@ -90,3 +90,10 @@ def test_a_report_comes_back_from_json() -> None:
     back = QualityReport.from_dict(json.loads(json.dumps(out.as_dict())))
     assert back == out
     assert back.lines() == out.lines()
+
+
+def test_a_report_survives_json_with_its_counters() -> None:
+    report = QualityReport()
+    report.cache["memory"] += 3
+    again = QualityReport.from_dict(json.loads(json.dumps(report.as_dict())))
+    assert again.merged(report).cache == {"memory": 6}
