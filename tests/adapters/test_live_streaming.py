@@ -26,7 +26,7 @@ from adapters.live.deribit import DERIBIT
 from adapters.live.hyperliquid import HYPERLIQUID
 from adapters.live.okx import OKX
 from adapters.live.protocol import BOOK, LIQUIDATIONS, MARKS, TRADES, Answer, Control, Data, Leaving, Limits, Refused
-from adapters.live.source import LiveAdapter
+from adapters.live.source import LiveAdapter, Pace
 from adapters.transports.websocket import Settings
 from replay.errors import ConfigError, DataError
 from replay.events import BOOK as BOOK_ROW
@@ -256,7 +256,7 @@ def test_a_hole_makes_bybit_send_the_book_again(bybit: BybitServer, tmp_path: Pa
     terms = [Instrument("bybit", "XUSDT", "linear", Decimal("0.1"), Decimal("0.1"))]
     source = LiveAdapter(here).open(
         ["XUSDT"], now_ns=time.time_ns, random=Random(1), channels=[BOOK, TRADES], instruments=terms, record=tmp_path,
-        settings=Settings(spread_s=0.0),
+        settings=Settings(spread_s=0.0), pace=Pace(max_lag_us=10**12),
     )  # fmt: skip
     rows, dropped = np.zeros(0), False
     parts, deadline = [], time.monotonic() + 60
