@@ -109,7 +109,8 @@ def read_chunks(path: Path, block: int = BLOCK_BYTES, opened: Opener = open_reco
             try:
                 data = stream.read(block)
             except EOFError:
-                raise DataError(f"the {what} data is truncated", str(path), line, "download it again") from None
+                hint = "download it again; what `replay record` wrote is read by the adapter 'recording'"
+                raise DataError(f"the {what} data is truncated", str(path), line, hint) from None
             except BROKEN as error:
                 raise DataError(f"the {what} data is broken ({error})", str(path), line, "download it again") from error
             if not data:

@@ -26,6 +26,9 @@ from tests.adapters.live_exchange import Exchange
 LIMIT_S = 60.0
 QUICK = Settings(first_wait_s=0.01, max_wait_s=0.05, spread_s=0.01, close_s=0.2)
 
+PATIENT = Pace(max_rows=10_000_000, max_lag_us=10**12)
+"""Nothing is conflated, however slow the machine is."""
+
 
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
@@ -38,9 +41,9 @@ def exchange() -> Iterator[Exchange]:
 def open_live(exchange: Exchange, *symbols: str, **options) -> LiveSource:
     """A source of symbols of the exchange."""
     venue = options.pop("venue", exchange.venue)
-    settings = options.pop("settings", QUICK)
+    options = {"settings": QUICK, "pace": PATIENT, **options}
     return LiveAdapter(venue).open(
-        symbols or tuple(exchange.listings), now_ns=time.time_ns, random=Random(3), settings=settings, **options
+        symbols or tuple(exchange.listings), now_ns=time.time_ns, random=Random(3), **options
     )
 
 

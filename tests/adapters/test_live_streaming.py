@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -15,14 +16,17 @@ from random import Random
 import numpy as np
 import pytest
 from aiohttp import WSMsgType, web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapters.capture import ADAPTER
+from adapters.live.binance import USDM
 from adapters.live.bybit import BYBIT, BYBIT_SPOT
 from adapters.live.deribit import DERIBIT
 from adapters.live.hyperliquid import HYPERLIQUID
 from adapters.live.okx import OKX
 from adapters.live.protocol import BOOK, LIQUIDATIONS, MARKS, TRADES, Answer, Control, Data, Leaving, Limits, Refused
-from adapters.live.source import LiveAdapter
+from adapters.live.source import LiveAdapter, Pace
 from adapters.transports.websocket import Settings
 from replay.errors import ConfigError, DataError
 from replay.events import BOOK as BOOK_ROW
@@ -252,7 +256,7 @@ def test_a_hole_makes_bybit_send_the_book_again(bybit: BybitServer, tmp_path: Pa
     terms = [Instrument("bybit", "XUSDT", "linear", Decimal("0.1"), Decimal("0.1"))]
     source = LiveAdapter(here).open(
         ["XUSDT"], now_ns=time.time_ns, random=Random(1), channels=[BOOK, TRADES], instruments=terms, record=tmp_path,
-        settings=Settings(spread_s=0.0),
+        settings=Settings(spread_s=0.0), pace=Pace(max_lag_us=10**12),
     )  # fmt: skip
     rows, dropped = np.zeros(0), False
     parts, deadline = [], time.monotonic() + 60
@@ -276,3 +280,38 @@ def test_a_hole_makes_bybit_send_the_book_again(bybit: BybitServer, tmp_path: Pa
     assert book == {int(float(price) * 10): int(float(size) * 10) for price, size in bybit.bids.items()}
     again = np.concatenate([batch.copy() for batch in ADAPTER.open([tmp_path]).batches()])
     assert again.tobytes() == rows.tobytes()
+
+
+WORDS = st.sampled_from([
+    "topic", "op", "success", "ret_msg", "event", "arg", "data", "code", "msg", "method", "params", "type", "result",
+    "error", "id", "channel", "stream", "e", "list", "symbol", "symbols", "universe", "tokens", "name", "szDecimals",
+    "index", "filters", "filterType", "lotSizeFilter", "priceFilter", "instrument_name", "tick_size", "instId",
+])  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=8,
+)
+"""Values made of the words that the protocols look at."""
+
+
+@pytest.mark.parametrize("venue", [*VENUES, USDM], ids=lambda venue: venue.name)
+@settings(max_examples=60, deadline=None)
+@given(frame=st.binary(max_size=30) | JSON.map(body))
+def test_any_frame_has_a_meaning_or_is_a_data_error(venue, frame: bytes) -> None:
+    """Nothing but an outcome or a DataError comes out of `receive`, whatever goes in."""
+    try:
+        outcome = venue.receive(frame)
+    except DataError:
+        return
+    assert isinstance(outcome, (Data, Control, Answer, Leaving, Refused))
+
+
+@pytest.mark.parametrize("venue", [*VENUES, USDM], ids=lambda venue: venue.name)
+@settings(max_examples=60, deadline=None)
+@given(answer=st.binary(max_size=30) | JSON.map(body))
+def test_any_answer_about_terms_is_read_or_refused(venue, answer: bytes) -> None:
+    """Nothing but instruments, a ConfigError or a DataError comes out of `instruments`."""
+    symbol = SYMBOLS.get(venue, ["BTCUSDT"])[0]
+    with contextlib.suppress(ConfigError, DataError):
+        venue.instruments([symbol], [answer])
