@@ -245,6 +245,7 @@ class Session:
 
     def _start(self) -> None:
         self._started = True
+        self._load()
         for s in range(len(self.replay.sources)):
             self._feed(s)
         arena = self.arena
@@ -272,6 +273,17 @@ class Session:
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:
             self._machine.take_in()
+
+    def _load(self) -> None:
+        """Have the machine's code ready before any source is asked: a live one would go on meanwhile.
+
+        Nothing changes: there is no row, and `advance` wants data.
+        """
+        for s, numbers in enumerate(self.replay.maps):
+            append(self.bytes, s, np.zeros(0, EVENT), numbers, 0)
+        code = advance(self.bytes)
+        if code != codes.NEED_DATA:
+            raise KernelError(code, "advance")
 
     def _skip_to(self, start_us: int) -> None:
         """Replay everything before `start_us` for the books' sake: a timer that no strategy hears ends it.

@@ -17,12 +17,15 @@ from adapters.capture import ADAPTER
 from adapters.live.protocol import Limits
 from adapters.live.source import LiveAdapter, LiveSource, Pace
 from adapters.transports.websocket import Settings
-from replay import Replay, Strategy
+from replay import Replay, Strategy, session
 from replay.errors import ConfigError, TransportError
 from replay.events import BOOK, GAP, SNAPSHOT, TRADE
+from replay.kernel.advance import advance
 from tests.adapters.live_exchange import Exchange
 
 LIMIT_S = 60.0
+PATIENT = Pace(max_rows=100_000_000, max_lag_us=3_600_000_000)
+"""Conflates nothing, however slow the machine is."""
 QUICK = Settings(first_wait_s=0.01, max_wait_s=0.05, spread_s=0.01, close_s=0.2)
 
 
@@ -296,7 +299,7 @@ class Trader(Strategy):
 
 @pytest.mark.parametrize("order", ["arrival", "reorder:50000"])
 def test_a_paper_run_and_the_replay_of_its_recording_are_one(exchange: Exchange, tmp_path: Path, order: str) -> None:
-    source = open_live(exchange, record=tmp_path, order=order)
+    source = open_live(exchange, record=tmp_path, order=order, pace=PATIENT)
     start_us = time.time_ns() // 1_000 + 500_000
     try:
         live = Replay([source], start=start_us).run(Trader(enough=6))
@@ -310,7 +313,7 @@ def test_a_paper_run_and_the_replay_of_its_recording_are_one(exchange: Exchange,
 def test_a_paper_run_ends_at_its_time_and_so_does_the_replay_of_its_recording(
     exchange: Exchange, tmp_path: Path
 ) -> None:  # fmt: skip
-    source = open_live(exchange, record=tmp_path)
+    source = open_live(exchange, record=tmp_path, pace=PATIENT)
     start_us = time.time_ns() // 1_000 + 1_000_000
     bounds = {"start": start_us, "end": start_us + 700_000}
     try:
@@ -320,6 +323,28 @@ def test_a_paper_run_ends_at_its_time_and_so_does_the_replay_of_its_recording(
     again = Replay([ADAPTER.open([tmp_path])], **bounds).run(Trader())
     assert live.records["timer"]["ts"][-1] == bounds["end"] // 100_000 * 100_000
     assert live.digest == again.digest
+
+
+def test_the_engine_is_ready_before_the_feed_begins(exchange: Exchange, monkeypatch) -> None:
+    """Else whatever comes while machine code is made would have to be conflated."""
+    source, steps = open_live(exchange), []
+
+    def advancing(arena) -> int:
+        steps.append(source.health.frames)
+        return advance(arena)
+
+    class Once(Strategy):
+        """Ends at once."""
+
+        def on_start(self, ctx) -> None:
+            """End."""
+            steps.append(source.health.frames)
+            ctx.stop()
+
+    monkeypatch.setattr(session, "advance", advancing)
+    Replay([source]).run(Once())
+    source.close()
+    assert steps[0] == 0 < steps[1]
 
 
 def test_wall_clock_timers_fire_though_the_market_is_quiet(exchange: Exchange, tmp_path: Path) -> None:
@@ -337,10 +362,8 @@ def test_wall_clock_timers_fire_though_the_market_is_quiet(exchange: Exchange, t
                 ctx.stop()
 
     strategy = Waiter()
-    session = Replay([source]).session(strategy)
-    session.run()
+    result = Replay([source]).run(strategy)
     source.close()
-    (result,) = session.results()
     times = result.records["timer"]["ts"]
     assert strategy.timers == 8
     assert (np.diff(times) == 100_000).all()
