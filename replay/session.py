@@ -7,7 +7,7 @@ adds no order of its own, so the size of batches and the time at which they arri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
 
 
-def _until(source: Source, rows: int, end_us: int) -> Iterator[np.ndarray]:
+def _until(source: Source, rows: int, end_us: int) -> Generator[np.ndarray]:
     """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
     for batch in source.batches(rows):
         if len(batch) and batch["ts"][-1] > end_us:
@@ -144,7 +144,7 @@ class Session:
         if compiled:
             self._machine = Machine(self, compiled)
         self._bind()
-        self._iterators: list[Iterator[np.ndarray] | None] = [
+        self._iterators: list[Generator[np.ndarray] | None] = [
             _until(source, replay.batch_rows, replay.end_us) for source in replay.sources
         ]
         self._bound = {
@@ -437,6 +437,7 @@ class Session:
         if self._machine is not None:
             self._machine.hand_back()
         self._flush()
+        self._leave_sources()
         partial = self._result(strategy)
         name = type(self.strategies[strategy]).__name__
         if isinstance(error, ReplayError) and not isinstance(error, ConfigError):
@@ -454,6 +455,13 @@ class Session:
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_stop", None, strategy.on_stop, ctx)
         self._flush()
+        self._leave_sources()
+
+    def _leave_sources(self) -> None:
+        """Let go of what they hold (files, sockets, threads), here and now: a collector may come in any thread."""
+        for iterator in self._iterators:
+            if iterator is not None:
+                iterator.close()
 
     def stop(self) -> None:
         """End the run at the next step (`ctx.stop`)."""

@@ -267,6 +267,29 @@ def test_batches_can_be_read_once_and_closing_early_leaves_nothing(exchange: Exc
     gc.collect()
 
 
+def test_batches_that_are_forgotten_may_be_collected_in_the_thread_of_the_feed(exchange: Exchange) -> None:
+    source = open_live(exchange)
+    batches = source.batches()
+    next(batches)
+    inside, deliver = threading.Event(), source.feed.deliver
+
+    async def collecting(rows: list[np.ndarray]) -> None:
+        batches.close()
+        inside.set()
+        await deliver(rows)
+
+    source.feed.deliver = collecting
+    assert inside.wait(LIMIT_S)
+    source.close()
+
+
+def test_a_run_that_ends_early_leaves_the_feed(exchange: Exchange) -> None:
+    source = open_live(exchange)
+    Replay([source]).run(Trader(enough=1))
+    assert source.health.open == 0
+    assert not [thread for thread in threading.enumerate() if thread.name == source.name]
+
+
 class Trader(Strategy):
     """Crosses the spread at a timer, back and forth, and writes down when each timer fired."""
 
