@@ -7,7 +7,7 @@ adds no order of its own, so the size of batches and the time at which they arri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
 
 
-def _until(source: Source, rows: int, end_us: int) -> Iterator[np.ndarray]:
+def _until(source: Source, rows: int, end_us: int) -> Generator[np.ndarray]:
     """The batches up to the last row that was received at `end_us`; nothing beyond is asked for."""
     for batch in source.batches(rows):
         if len(batch) and batch["ts"][-1] > end_us:
@@ -146,7 +146,7 @@ class Session:
         if compiled:
             self._machine = Machine(self, compiled)
         self._bind()
-        self._iterators: list[Iterator[np.ndarray] | None] = [
+        self._iterators: list[Generator[np.ndarray] | None] = [
             _until(source, replay.batch_rows, replay.end_us) for source in replay.sources
         ]
         self._bound = {
@@ -247,6 +247,7 @@ class Session:
 
     def _start(self) -> None:
         self._started = True
+        self._load()
         for s in range(len(self.replay.sources)):
             self._feed(s)
         arena = self.arena
@@ -274,6 +275,17 @@ class Session:
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:
             self._machine.take_in()
+
+    def _load(self) -> None:
+        """Have the machine's code ready before any source is asked: a live one would go on meanwhile.
+
+        Nothing changes: there is no row, and `advance` wants data.
+        """
+        for s, numbers in enumerate(self.replay.maps):
+            append(self.bytes, s, np.zeros(0, EVENT), numbers, 0)
+        code = advance(self.bytes)
+        if code != codes.NEED_DATA:
+            raise KernelError(code, "advance")
 
     def _skip_to(self, start_us: int) -> None:
         """Replay everything before `start_us` for the books' sake: a timer that no strategy hears ends it.
@@ -427,6 +439,7 @@ class Session:
         if self._machine is not None:
             self._machine.hand_back()
         self._flush()
+        self._leave_sources()
         partial = self._result(strategy)
         name = type(self.strategies[strategy]).__name__
         if isinstance(error, ReplayError) and not isinstance(error, ConfigError):
@@ -446,6 +459,13 @@ class Session:
         for strategy, ctx in zip(self.strategies, self.contexts):
             self._guard(strategy, "on_stop", None, strategy.on_stop, ctx)
         self._flush()
+        self._leave_sources()
+
+    def _leave_sources(self) -> None:
+        """Let go of what they hold (files, sockets, threads), here and now: a collector may come in any thread."""
+        for iterator in self._iterators:
+            if iterator is not None:
+                iterator.close()
 
     def stop(self) -> None:
         """End the run at the next step (`ctx.stop`)."""

@@ -133,9 +133,12 @@ class LiveSource:
             self._stopped = True
 
     def close(self) -> None:
-        """Stop and wait until sockets, thread and recording are closed."""
+        """Stop and wait until sockets, thread and recording are closed.
+
+        Batches that somebody forgot are closed by Python's collector, perhaps in that very thread: nobody waits then.
+        """
         self.stop()
-        if self._thread is not None:
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _work(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replay.commands import Subparsers
+    from replay.context import Context
     from replay.instruments import Instrument
     from replay.live import LiveSource
     from replay.results import Result
@@ -124,12 +125,21 @@ def make_ready(instruments: Sequence[Instrument], strategy: Any, mode: str) -> N
     from replay.sources import ArraySource
     from replay.strategy import Strategy
 
-    class Idle(Strategy):
-        """Does nothing."""
+    class Rehearsal(Strategy):
+        """Asks for everything once."""
+
+        def on_start(self, ctx: Context) -> None:
+            """Whether it is granted does not matter."""
+            order = ctx.buy(0, 1, 1)
+            ctx.modify(order, 1, 1)
+            ctx.cancel(order)
+            ctx.cancel_all(0)
+            ctx.at(1)
+            ctx.record("ready", 1.0)
 
     rows = empty_events(1)
     rows["ts"] = rows["exch_ts"] = 1
     rows["kind"], rows["flags"] = BOOK, SNAPSHOT | CLEAR | LAST
     nothing = Replay([ArraySource(rows, instruments)])
-    nothing.run(Idle())
+    nothing.run(Rehearsal())
     nothing.session(strategy, mode)

@@ -18,12 +18,15 @@ from adapters.capture import ADAPTER
 from adapters.live.protocol import Limits
 from adapters.live.source import LiveAdapter, LiveSource, Pace
 from adapters.transports.websocket import Settings
-from replay import Replay, Strategy
+from replay import Replay, Strategy, session
 from replay.errors import ConfigError, TransportError
 from replay.events import BOOK, GAP, SNAPSHOT, TRADE
+from replay.kernel.advance import advance
 from tests.adapters.live_exchange import Exchange
 
 LIMIT_S = 60.0
+PATIENT = Pace(max_rows=100_000_000, max_lag_us=3_600_000_000)
+"""Conflates nothing, however slow the machine is."""
 QUICK = Settings(first_wait_s=0.01, max_wait_s=0.05, spread_s=0.01, close_s=0.2)
 
 PATIENT = Pace(max_rows=10_000_000, max_lag_us=10**12)
@@ -287,6 +290,29 @@ def test_batches_can_be_read_once_and_closing_early_leaves_nothing(exchange: Exc
     gc.collect()
 
 
+def test_batches_that_are_forgotten_may_be_collected_in_the_thread_of_the_feed(exchange: Exchange) -> None:
+    source = open_live(exchange)
+    batches = source.batches()
+    next(batches)
+    inside, deliver = threading.Event(), source.feed.deliver
+
+    async def collecting(rows: list[np.ndarray]) -> None:
+        batches.close()
+        inside.set()
+        await deliver(rows)
+
+    source.feed.deliver = collecting
+    assert inside.wait(LIMIT_S)
+    source.close()
+
+
+def test_a_run_that_ends_early_leaves_the_feed(exchange: Exchange) -> None:
+    source = open_live(exchange)
+    Replay([source]).run(Trader(enough=1))
+    assert source.health.open == 0
+    assert not [thread for thread in threading.enumerate() if thread.name == source.name]
+
+
 class Trader(Strategy):
     """Crosses the spread at a timer, back and forth, and writes down when each timer fired."""
 
@@ -319,7 +345,7 @@ class Trader(Strategy):
 
 @pytest.mark.parametrize("order", ["arrival", "reorder:50000"])
 def test_a_paper_run_and_the_replay_of_its_recording_are_one(exchange: Exchange, tmp_path: Path, order: str) -> None:
-    source = open_live(exchange, record=tmp_path, order=order)
+    source = open_live(exchange, record=tmp_path, order=order, pace=PATIENT)
     start_us = time.time_ns() // 1_000 + 500_000
     try:
         live = Replay([source], start=start_us).run(Trader(enough=6))
@@ -333,7 +359,7 @@ def test_a_paper_run_and_the_replay_of_its_recording_are_one(exchange: Exchange,
 def test_a_paper_run_ends_at_its_time_and_so_does_the_replay_of_its_recording(
     exchange: Exchange, tmp_path: Path
 ) -> None:  # fmt: skip
-    source = open_live(exchange, record=tmp_path)
+    source = open_live(exchange, record=tmp_path, pace=PATIENT)
     start_us = time.time_ns() // 1_000 + 1_000_000
     bounds = {"start": start_us, "end": start_us + 700_000}
     try:
@@ -343,6 +369,28 @@ def test_a_paper_run_ends_at_its_time_and_so_does_the_replay_of_its_recording(
     again = Replay([ADAPTER.open([tmp_path])], **bounds).run(Trader())
     assert live.records["timer"]["ts"][-1] == bounds["end"] // 100_000 * 100_000
     assert live.digest == again.digest
+
+
+def test_the_engine_is_ready_before_the_feed_begins(exchange: Exchange, monkeypatch) -> None:
+    """Else whatever comes while machine code is made would have to be conflated."""
+    source, steps = open_live(exchange), []
+
+    def advancing(arena) -> int:
+        steps.append(source.health.frames)
+        return advance(arena)
+
+    class Once(Strategy):
+        """Ends at once."""
+
+        def on_start(self, ctx) -> None:
+            """End."""
+            steps.append(source.health.frames)
+            ctx.stop()
+
+    monkeypatch.setattr(session, "advance", advancing)
+    Replay([source]).run(Once())
+    source.close()
+    assert steps[0] == 0 < steps[1]
 
 
 def test_wall_clock_timers_fire_though_the_market_is_quiet(exchange: Exchange, tmp_path: Path) -> None:
@@ -360,10 +408,8 @@ def test_wall_clock_timers_fire_though_the_market_is_quiet(exchange: Exchange, t
                 ctx.stop()
 
     strategy = Waiter()
-    session = Replay([source]).session(strategy)
-    session.run()
+    result = Replay([source]).run(strategy)
     source.close()
-    (result,) = session.results()
     times = result.records["timer"]["ts"]
     assert strategy.timers == 8
     assert (np.diff(times) == 100_000).all()

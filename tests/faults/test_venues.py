@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.capture import About, Recorder
 from adapters.live.source import LiveSource, Pace, warm_up
+from adapters.sequencing import Timing
 from adapters.transports.websocket import Settings, Surroundings
 from tests.faults.dialects import DIALECTS, Dialect
 from tests.faults.venue_server import Connection, VenueServer, serving
@@ -34,10 +36,10 @@ QUICK = Settings(
 CLOSE_CODES = (1000, 1001, 1008, 1011, 1012, 1013, 4000)
 
 
-def venue_at(server: VenueServer) -> Any:
-    """The client's side of the venue, pointed at the server and in a hurry."""
-    adapter = next(p for p in entry_points(group="replay.live") if p.name == server.dialect.name).load()
-    found = adapter.venue.at(server.url, server.rest_url)
+def venue_at(name: str, sockets: str, rest: str) -> Any:
+    """The client's side of the venue, pointed at a server and in a hurry."""
+    adapter = next(p for p in entry_points(group="replay.live") if p.name == name).load()
+    found = adapter.venue.at(sockets, rest)
     beat = replace(found.heartbeat, every_us=found.heartbeat.every_us and 200_000)
     return replace(found, limits=replace(found.limits, **HURRY), heartbeat=beat)
 
@@ -76,19 +78,21 @@ class Session:
 
 
 @contextmanager
-def session(dialect: type[Dialect], **changes: Any) -> Iterator[Session]:
-    """A client that is in step with its venue."""
+def session(dialect: type[Dialect], record: Path | None = None, **changes: Any) -> Iterator[Session]:
+    """A client that is in step with its venue; `record` is a folder for what it receives."""
     seed = 11
     print(f"seed {seed}")
     before = set(threading.enumerate())
     with serving(dialect(seed)) as server:
-        venue = venue_at(server)
+        venue = venue_at(server.dialect.name, server.url, server.rest_url)
+        about = About(venue.name, tuple(server.dialect.instruments), Timing())
         world = Surroundings(time.time_ns, asyncio.sleep, Random(seed))
         warm_up(venue, server.dialect.instruments)
         source = LiveSource(
             venue,
             server.dialect.instruments,
             surroundings=world,
+            recorder=Recorder(record, about) if record else None,
             settings=replace(QUICK, **changes),
             pace=Pace(max_lag_us=3_600_000_000),
         )
