@@ -284,6 +284,8 @@ class Session:
         for s, numbers in enumerate(self.replay.maps):
             append(self.bytes, s, np.zeros(0, EVENT), numbers, 0)
         code = advance(self.bytes)
+        if self._machine is not None:
+            code = self._machine.drive(1)
         if code != codes.NEED_DATA:
             raise KernelError(code, "advance")
 
