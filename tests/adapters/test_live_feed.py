@@ -346,7 +346,7 @@ class Trader(Strategy):
 @pytest.mark.parametrize("order", ["arrival", "reorder:50000"])
 def test_a_paper_run_and_the_replay_of_its_recording_are_one(exchange: Exchange, tmp_path: Path, order: str) -> None:
     source = open_live(exchange, record=tmp_path, order=order, pace=PATIENT)
-    start_us = time.time_ns() // 1_000 + 500_000
+    start_us = time.time_ns() // 1_000 + 1_500_000
     try:
         live = Replay([source], start=start_us).run(Trader(enough=6))
     finally:
