@@ -62,7 +62,7 @@ def test_run_of_a_store(written: Path, market: np.ndarray, capsys: pytest.Captur
     assert [i for i in facts["quality"]["instruments"]] == NAMES[:1]
     for extra, message in (
         (["--instrument", "test:B"], "did you mean"),
-        (["--adapter", "tardis-csv"], "a store needs none"),
+        (["--adapter", "tardis-csv"], "a store or stream needs none"),
         (["--data", "x"], "name a store, or recordings"),
     ):
         assert main([*command, *extra]) == 2
