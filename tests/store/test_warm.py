@@ -63,9 +63,9 @@ def test_run_of_a_store(written: Path, market: np.ndarray, capsys: pytest.Captur
     for extra, message in (
         (["--instrument", "test:B"], "did you mean"),
         (["--adapter", "tardis-csv"], "a store or stream needs none"),
-        (["--data", "x"], "name a store, or recordings"),
+        (["--data", "x"], "name a run.toml, a store, recordings"),
     ):
         assert main([*command, *extra]) == 2
         assert message in capsys.readouterr().err
     assert main(["run", "--strategy", "strategies.vwap_momentum:VwapMomentum"]) == 2
-    assert "name a store, or recordings" in capsys.readouterr().err
+    assert "name a run.toml, a store, recordings" in capsys.readouterr().err
