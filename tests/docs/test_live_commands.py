@@ -35,7 +35,7 @@ from tests.faults.venue_server import serving as serving_venue
 __all__ = ["server"]
 
 PAGE = ROOT / "docs" / "guides" / "live.md"
-OKX_TERMS = ["--terms", "BTC-USDT-SWAP:0.1:0.001"]
+OKX_TERMS = ["--instrument", "okx:BTC-USDT-SWAP,tick=0.1,lot=0.001"]
 PATIENCE_S = 60.0
 
 
