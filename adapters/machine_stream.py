@@ -210,7 +210,7 @@ def instrument_of(text: str) -> Instrument:
 
 
 def open_address(url: str) -> MachineStream:
-    """The source at `machine+http://HOST:8000/replay-normalized?instrument=…&from=…&to=…` (see README).
+    """The source at `machine+http://HOST:8000/replay-normalized?instrument=…&from=…&to=…` (see docs/guides/live.md).
 
     The query: `instrument` (see `instrument_of`; repeatable), `type` or, for /replay, `channel` (repeatable), `from`,
     `to`.
