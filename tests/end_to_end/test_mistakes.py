@@ -10,6 +10,7 @@ import gzip
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -308,7 +309,11 @@ def test_ctrl_c_in_the_middle(here: Path, capsys: pytest.CaptureFixture[str]) ->
         "import os, signal\nfrom replay import Strategy\nclass Slow(Strategy):\n"
         "    def on_trade(self, ctx, trade):\n        os.kill(os.getpid(), signal.SIGINT)\n"
     )
-    assert main(f"run --strategy slow.py:Slow {DAY} --mode interpreted --save kept".split()) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with SIGINT ignored
+    try:
+        assert main(f"run --strategy slow.py:Slow {DAY} --mode interpreted --save kept".split()) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr() == ("", "replay: interrupted\n")
     assert not [path.name for path in here.iterdir() if "kept" in path.name]
 
