@@ -32,7 +32,7 @@ from replay.kernel.jit import kernel
 from replay.kernel.ladder import (
     BASE,
     BEST,
-    BITS,
+    BLOCK_SHIFT,
     COUNT,
     FIRST_MOVES_AT,
     FRONT,
@@ -40,6 +40,7 @@ from replay.kernel.ladder import (
     KEYS,
     LIMIT,
     LOTS,
+    MARKS,
     MASK,
     MOVES,
     MOVES_AT,
@@ -155,14 +156,13 @@ def book_set(books, cells, b, side, ticks, lots):
         if other or (cells[h + INNER] != 0 and has_mates(cells, h, place) != 0):
             return _set_rare(rec, cells, h, side, key, lots)
         cells[h + KEYS + place] = key
-    occupied = int(lots != 0)
     count = cells[h + COUNT]
-    after = count + occupied - int(old != 0)
+    after = count + int(lots != 0) - int(old != 0)
     if count >= cells[h + ROOM] and after > count:
         return NEED_ROOM
     cells[h + LOTS + place] = lots
     cells[h + COUNT] = after
-    mark(cells, h, place, occupied)
+    mark(cells, h, place)
     if side > 0:
         rec["bids"] = after
     else:
@@ -172,9 +172,9 @@ def book_set(books, cells, b, side, ticks, lots):
 
 @kernel(counted=False, inline=True)
 def book_has(books, cells, b, side, ticks):
-    """Whether there may be a level at a price: 0 means surely not.  One bit is read, and no slot.
+    """Whether there may be a level at a price: 0 means surely not.
 
-    For asking at each event about a book that is nearly empty.
+    For asking at each event about a book that is nearly empty: where it is empty, one mark is read and no slot.
     """
     h = books[b]["bid_at"] if side > 0 else books[b]["ask_at"]
     bucket = (-ticks if side > 0 else ticks) >> cells[h + SHIFT]
@@ -182,7 +182,9 @@ def book_has(books, cells, b, side, ticks):
     if depth < 0 or depth >= WINDOW:
         return cells[h + SPILLED]
     place = bucket & (WINDOW - 1)
-    return (cells[h + BITS + (place >> 5)] >> (place & 31)) & 1
+    if cells[h + MARKS + (place >> BLOCK_SHIFT)] == 0:
+        return 0
+    return cells[h + LOTS + place]
 
 
 @kernel(counted=False)

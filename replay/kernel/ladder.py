@@ -6,14 +6,15 @@ and one piece of code serves both.  Three structures hold it, in one run of int6
 * the **window**: WINDOW buckets of `2**shift` keys each, a ring addressed by `key >> shift`.  A bucket has one slot:
   lots, and its key, which is kept apart and only where a bucket has more than one key (shift > 0).  The shift fits the
   book, not the tick: when all prices are multiplied by 1000 the shift rises by ten and everything else stays as it was;
-* two **bitmaps**, 32 bits a word, the second a summary of the first: the next occupied bucket is found by a few word
-  reads, at most MIDS and three, however many empty prices lie between;
+* the **marks**, one cell for each BLOCK buckets: not 0 where a level may be.  A change of a level only writes them.  A
+  bitmap would have to be read, changed and written, and each level of a message would wait for the one before it (a
+  quarter of the time of a delta).  So a mark may be stale; those that the best level has passed are taken away;
 * the **spill**, an open-addressing hash table, for levels outside the window and for the second and further levels
   of one bucket (its "mates").  It is hashed by bucket, so the mates of a bucket lie in one probe run.
 
 INVARIANTS (`replay.kernel.ladder_check`).  The best level lies in the window and no level lies before it; hence
-levels outside the window are worse than all inside.  A bucket's bit is set when its slot is taken or it has mates; the
-bits of MATES tell which have.  When the best level leaves the first half of the window, the window moves so that the
+levels outside the window are worse than all inside.  A bucket with mates has its slot taken, and its bit of MATES set.
+A block with a taken slot is marked.  When the best level leaves the first half of the window, the window moves so that the
 best lies at its first quarter; levels that fall out go to the spill, and those that come in leave it.
 
 ROOM.  ROOM is the number of levels beyond which an insertion is refused.  It is LIMIT, or 0 as soon as the spill has
@@ -21,8 +22,6 @@ doubled or the window has moved often since the shift was last chosen: then the 
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from replay.kernel.jit import kernel
 
@@ -35,14 +34,15 @@ NEED_ROOM = -1
 WINDOW = 16384
 FRONT = WINDOW // 4
 RIGHT = WINDOW // 2
+BLOCK_SHIFT = 6
+BLOCK = 1 << BLOCK_SHIFT
+BLOCKS = WINDOW // BLOCK
 WORDS = WINDOW // 32
-MIDS = WORDS // 32
 
-# Cells of a side: first its numbers, then bitmaps, lots and keys of the window's slots, spill slots (key, lots).
+# Cells of a side: its numbers, marks of blocks, bits of mates, lots and keys of the window's slots, spill (key, lots).
 BEST, BASE, SHIFT, COUNT, LIMIT, MASK, SPILLED, INNER, SPILL_AT, MOVES, MOVES_AT, ROOM = range(12)
-MID = 16
-BITS = MID + MIDS
-MATES = BITS + WORDS
+MARKS = 16
+MATES = MARKS + BLOCKS
 LOTS = MATES + WORDS
 KEYS = LOTS + WINDOW
 SPILL = KEYS + WINDOW
@@ -50,58 +50,35 @@ SPILL = KEYS + WINDOW
 FIRST_MOVES_AT = 32
 
 
-LOW_BIT = np.zeros(32, dtype=np.int64)
-for _bit in range(32):
-    LOW_BIT[((1 << _bit) * 0x077CB531 & 0xFFFFFFFF) >> 27] = _bit
-
-
 @kernel(entry=False, counted=False)
-def _lowest(word):
-    """Index of the lowest set bit of a word in 1 … 2^32 − 1, by a de Bruijn product."""
-    return LOW_BIT[(((word & -word) * 0x077CB531) & 0xFFFFFFFF) >> 27]
-
-
-@kernel(entry=False, counted=False)
-def _first_bit(cells, h, start):
-    """First occupied ring place >= start, or −1."""
-    bits = h + BITS
-    word = start >> 5
-    if word < WORDS:
-        x = cells[bits + word] >> (start & 31)
-        if x != 0:
-            return start + _lowest(x)
-        word += 1
-    while word < WORDS:
-        mid = word >> 5
-        x = cells[h + MID + mid] >> (word & 31)
-        if x != 0:
-            word += _lowest(x)
-            return (word << 5) + _lowest(cells[bits + word])
-        word = (mid + 1) << 5
+def next_place(cells, h, depth):
+    """Depth (buckets from the window's base) of the first taken slot deeper than `depth` >= -1, or −1."""
+    base = cells[h + BASE]
+    depth += 1
+    while depth < WINDOW:
+        place = (base + depth) & (WINDOW - 1)
+        end = min(depth + BLOCK - (place & (BLOCK - 1)), WINDOW)
+        if cells[h + MARKS + (place >> BLOCK_SHIFT)] != 0:
+            while depth < end:
+                if cells[h + LOTS + place] != 0:
+                    return depth
+                depth += 1
+                place += 1
+        depth = end
     return -1
 
 
-@kernel(entry=False, counted=False)
-def next_place(cells, h, depth):
-    """Depth (buckets from the window's base) of the first occupied bucket deeper than `depth`, or −1."""
-    base = cells[h + BASE]
-    place = _first_bit(cells, h, ((base + depth) & (WINDOW - 1)) + 1)
-    if place < 0:
-        place = _first_bit(cells, h, 0)
-        if place < 0:
-            return -1
-    found = (place - base) & (WINDOW - 1)
-    return found if found > depth else -1
-
-
 @kernel(entry=False, counted=False, inline=True)
-def mark(cells, h, place, occupied):
-    """Set the bit of a bucket to `occupied` (0 or 1), and the one that summarises its word, without a branch."""
-    word = place >> 5
-    mid = h + MID + (word >> 5)
-    bits = (cells[h + BITS + word] & ~(1 << (place & 31))) | (occupied << (place & 31))
-    cells[h + BITS + word] = bits
-    cells[mid] = (cells[mid] & ~(1 << (word & 31))) | (int(bits != 0) << (word & 31))
+def mark(cells, h, place):
+    """Say that the block of a place may have a level."""
+    cells[h + MARKS + (place >> BLOCK_SHIFT)] = 1
+
+
+@kernel(entry=False, counted=False)
+def _unmark(cells, h, bucket, end):
+    """Take the marks of the blocks from that of `bucket` up to that of `end`, which have no level, and not that one."""
+    for block in range(bucket >> BLOCK_SHIFT, end >> BLOCK_SHIFT):
+        cells[h + MARKS + (block & (BLOCKS - 1))] = 0
 
 
 @kernel(entry=False, counted=False)
@@ -229,9 +206,11 @@ def next_key(cells, h, key):
         least = least_in(cells, h, bucket, key)
         if least != NO_KEY:
             return least
-        depth = next_place(cells, h, bucket - base)
-        if depth >= 0:
-            return least_in(cells, h, base + depth, key)
+        # The best's own slot is one of those that are taken.
+        if cells[h + COUNT] - cells[h + SPILLED] > int(key == cells[h + BEST]):
+            depth = next_place(cells, h, bucket - base)
+            if depth >= 0:
+                return least_in(cells, h, base + depth, key)
     if cells[h + SPILLED] == cells[h + INNER]:
         return NO_KEY
     return _least_spilled(cells, h, key)
@@ -256,32 +235,33 @@ def lots_cell(cells, h, key):
 
 @kernel(entry=False, counted=False)
 def _evict(cells, h, base):
-    """First half of a move: slots outside the window at `base` go to the spill; bits tell taken slots alone."""
+    """First half of a move: slots outside the window at `base` go to the spill, and no bucket has mates yet."""
     shift = cells[h + SHIFT]
-    for word in range(WORDS):
-        bits = cells[h + BITS + word]
+    for block in range(BLOCKS):
+        if cells[h + MARKS + block] == 0:
+            continue
         kept = 0
-        while bits != 0:
-            bit = _lowest(bits)
-            bits &= bits - 1
-            place = (word << 5) + bit
+        for place in range(block << BLOCK_SHIFT, (block + 1) << BLOCK_SHIFT):
             lots = cells[h + LOTS + place]
             if lots != 0:
                 key = slot_key(cells, h, place)
                 depth = (key >> shift) - base
                 if depth >= 0 and depth < WINDOW:
-                    kept |= 1 << bit
+                    kept = 1
                 else:
                     _spill_put(cells, h, key, lots)
                     cells[h + LOTS + place] = 0
-        cells[h + BITS + word] = kept
-        cells[h + MATES + word] = 0
-    for mid in range(MIDS):
-        summary = 0
-        for i in range(32):
-            if cells[h + BITS + (mid << 5) + i] != 0:
-                summary |= 1 << i
-        cells[h + MID + mid] = summary
+        cells[h + MARKS + block] = kept
+    _forget_mates(cells, h)
+
+
+@kernel(entry=False, counted=False)
+def _forget_mates(cells, h):
+    """Take the bits of mates of all buckets, when there are any."""
+    if cells[h + INNER] != 0:
+        for word in range(WORDS):
+            cells[h + MATES + word] = 0
+        cells[h + INNER] = 0
 
 
 @kernel(entry=False, counted=False)
@@ -289,7 +269,6 @@ def _move(cells, h, base):
     """Put the window at `base`: what falls out is spilled, what comes in takes its slot or becomes a mate."""
     _evict(cells, h, base)
     cells[h + BASE] = base
-    cells[h + INNER] = 0
     cells[h + MOVES] += 1
     if cells[h + MOVES] >= cells[h + MOVES_AT]:
         cells[h + ROOM] = 0
@@ -309,7 +288,7 @@ def _move(cells, h, base):
         if cells[h + LOTS + place] == 0:
             cells[h + KEYS + place] = cells[cell]
             cells[h + LOTS + place] = cells[cell + 1]
-            mark(cells, h, place, 1)
+            mark(cells, h, place)
             _spill_drop(cells, h, cell)
             i -= 1
     _count_mates(cells, h)
@@ -342,8 +321,18 @@ def _follow(cells, h, key):
 
 
 @kernel(entry=False, counted=False)
+def _drop_mate(cells, h, bucket, slot):
+    """Remove the mate of `bucket` in spill slot `slot`."""
+    _spill_drop(cells, h, slot)
+    cells[h + INNER] -= 1
+    if least_mate(cells, h, bucket, -NO_KEY) == NO_KEY:
+        place = bucket & (WINDOW - 1)
+        cells[h + MATES + (place >> 5)] &= ~(1 << (place & 31))
+
+
+@kernel(entry=False, counted=False)
 def delete_level(cells, h, key, cell):
-    """Remove the level whose lots are in `cell`."""
+    """Remove the level whose lots are in `cell`; the slot of a bucket with mates goes to the least of them."""
     bucket = key >> cells[h + SHIFT]
     depth = bucket - cells[h + BASE]
     after = NO_KEY
@@ -353,17 +342,21 @@ def delete_level(cells, h, key, cell):
     place = bucket & (WINDOW - 1)
     if cell < h + SPILL:
         cells[cell] = 0
-        if cells[h + INNER] == 0 or has_mates(cells, h, place) == 0:
-            mark(cells, h, place, 0)
+        if cells[h + INNER] != 0 and has_mates(cells, h, place):
+            heir = least_mate(cells, h, bucket, -NO_KEY)
+            slot = spill_find(cells, h, heir)
+            cells[cell] = cells[slot + 1]
+            cells[h + KEYS + place] = heir
+            _drop_mate(cells, h, bucket, slot)
+    elif depth >= 0 and depth < WINDOW:
+        _drop_mate(cells, h, bucket, cell - 1)
     else:
         _spill_drop(cells, h, cell - 1)
-        if depth >= 0 and depth < WINDOW:
-            cells[h + INNER] -= 1
-            if least_mate(cells, h, bucket, -NO_KEY) == NO_KEY:
-                cells[h + MATES + (place >> 5)] &= ~(1 << (place & 31))
-                if cells[h + LOTS + place] == 0:
-                    mark(cells, h, place, 0)
     if key == cells[h + BEST]:
+        end = cells[h + BASE] + WINDOW
+        if after != NO_KEY:
+            end = min(end, after >> cells[h + SHIFT])
+        _unmark(cells, h, bucket, end)
         _follow(cells, h, after)
 
 
@@ -384,7 +377,7 @@ def insert_level(cells, h, key, lots):
     if cells[h + LOTS + place] == 0:
         cells[h + KEYS + place] = key
         cells[h + LOTS + place] = lots
-        mark(cells, h, place, 1)
+        mark(cells, h, place)
     else:
         _spill_put(cells, h, key, lots)
         cells[h + INNER] += 1
@@ -394,21 +387,17 @@ def insert_level(cells, h, key, lots):
 
 @kernel(entry=False, counted=False)
 def clear_side(cells, h):
-    """Empty a side; reads the slots of occupied buckets alone, and the spill when it holds anything."""
-    for word in range(WORDS):
-        bits = cells[h + BITS + word]
-        while bits != 0:
-            cells[h + LOTS + (word << 5) + _lowest(bits)] = 0
-            bits &= bits - 1
-        cells[h + BITS + word] = 0
-        cells[h + MATES + word] = 0
-    for mid in range(MIDS):
-        cells[h + MID + mid] = 0
+    """Empty a side; touches the slots of marked blocks alone, and the spill when it holds anything."""
+    for block in range(BLOCKS):
+        if cells[h + MARKS + block] != 0:
+            cells[h + MARKS + block] = 0
+            for place in range(block << BLOCK_SHIFT, (block + 1) << BLOCK_SHIFT):
+                cells[h + LOTS + place] = 0
+    _forget_mates(cells, h)
     if cells[h + SPILLED] != 0:
         for i in range(cells[h + MASK] + 1):
             cells[h + SPILL + 2 * i + 1] = 0
     cells[h + SPILLED] = 0
-    cells[h + INNER] = 0
     cells[h + COUNT] = 0
     cells[h + BEST] = NO_KEY
     if cells[h + MOVES] < cells[h + MOVES_AT]:

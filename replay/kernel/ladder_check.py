@@ -6,19 +6,18 @@ from replay.kernel.jit import kernel
 from replay.kernel.ladder import (
     BASE,
     BEST,
-    BITS,
+    BLOCK_SHIFT,
     COUNT,
     INNER,
     LIMIT,
     LOTS,
+    MARKS,
     MASK,
-    MID,
     NO_KEY,
     SHIFT,
     SPILL,
     SPILLED,
     WINDOW,
-    WORDS,
     has_mates,
     least_mate,
     slot_key,
@@ -27,8 +26,8 @@ from replay.kernel.ladder import (
 
 CHECK_MEANINGS = {
     1: "a window slot holds negative lots, or a key of another bucket",
-    2: "a bucket's bit disagrees with its slot and mates",
-    3: "a summary bit disagrees with the words below it",
+    2: "a taken slot lies in a block without a mark",
+    3: "a bucket has mates and an empty slot",
     4: "a spilled level cannot be found, stands twice, or has negative lots",
     5: "a mates' bit disagrees with the spill",
     6: "the numbers of levels disagree",
@@ -39,16 +38,13 @@ CHECK_MEANINGS = {
 
 
 @kernel(entry=False, counted=False)
-def _check_bits(cells, h):
-    """Codes 2 and 3: each bit against what it stands for."""
+def _check_places(cells, h):
+    """Codes 2 and 3: each place of the window against the mark of its block and its bit of mates."""
     for place in range(WINDOW):
-        bit = (cells[h + BITS + (place >> 5)] >> (place & 31)) & 1
         taken = cells[h + LOTS + place] != 0
-        if bit != (1 if taken or has_mates(cells, h, place) else 0):
+        if taken and cells[h + MARKS + (place >> BLOCK_SHIFT)] == 0:
             return 2
-    for word in range(WORDS):
-        bit = (cells[h + MID + (word >> 5)] >> (word & 31)) & 1
-        if bit != (1 if cells[h + BITS + word] != 0 else 0):
+        if not taken and has_mates(cells, h, place):
             return 3
     return 0
 
@@ -87,7 +83,7 @@ def check_side(cells, h):
                     return 5
                 if cells[h + LOTS + place] != 0 and slot_key(cells, h, place) == cells[cell]:
                     return 4
-    code = _check_bits(cells, h)
+    code = _check_places(cells, h)
     if code != 0:
         return code
     for place in range(WINDOW):

@@ -207,8 +207,8 @@ def test_spill_keeps_probe_runs_whole() -> None:
 
 DAMAGE = {
     "negative lots": (ladder.LOTS + (100 & (ladder.WINDOW - 1)), -1, 1),
-    "bit": (ladder.BITS + 200, 1, 2),
-    "summary": (ladder.MID, 0, 3),
+    "mark": (ladder.MARKS + (100 >> ladder.BLOCK_SHIFT), 0, 2),
+    "mates of an empty slot": (ladder.MATES + (200 >> 5), 1 << (200 & 31), 3),
     "mates": (ladder.MATES + (100 >> 5), 1 << (100 & 31), 5),
     "count": (ladder.COUNT, 7, 6),
     "best": (ladder.BEST, 101, 7),
