@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 ORDERS_EACH = 16
 """Live orders of a strategy for which there is room at first."""
 
+RECORDS = 4096
+"""Recorded values for which there is room between two flushes."""
+
 _PAYOFFS = {"spot": codes.SPOT, "linear": codes.LINEAR, "inverse": codes.INVERSE, "option": codes.OPTION}
 
 
@@ -47,7 +50,7 @@ def make_arena(session: Session, wanted: int) -> Arena:
         "books": len(levels), "cells": book_cells(levels),
         "event": 1, "rows": cap * n_sources, "venue_order": cap * n_sources,
         "local_heap": n_sources, "venue_heap": n_sources, "local_cursors": n_sources, "venue_cursors": n_sources,
-        "answered": 1, "refusals": REASON_WORDS * n_s, "records": 1024,
+        "answered": 1, "refusals": REASON_WORDS * n_s, "records": RECORDS,
         "markouts": 2 * need, "market_orders": 2,
     }  # fmt: skip
     arena = Arena(counts)
@@ -135,7 +138,7 @@ def enlarge_pools(arena: Arena, levels: int) -> bool:
     items, free = len(arena["items"]), int(run["free_items"])
     pool = items if free >= need else 2 * (items - free + need)
     wanted = {
-        "items": pool, "heap": pool, "fills": need, "log": need, "records": 4096, "markouts": need,
+        "items": pool, "heap": pool, "fills": need, "log": need, "records": RECORDS, "markouts": need,
         "equity": 2 * int(run["currencies"]) * (need + int(run["strategies"])),
     }  # fmt: skip
     larger: dict[str, int | np.ndarray] = {name: n for name, n in wanted.items() if n > len(arena[name])}

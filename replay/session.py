@@ -40,6 +40,7 @@ from replay.kernel.feed import NO_ROOM, append
 from replay.kernel.requests import REASON_WORDS, set_timer
 from replay.kernel.state import EQUITY, EVENT, FILL, LOG, MARKOUT, RECORD, record_number
 from replay.loading import place_of
+from replay.logs import Rows
 from replay.models import (
     fee_currency,
     fee_unit,
@@ -66,14 +67,6 @@ _HANDLER_BITS = {
     "on_order": codes.ON_ORDER,
     "on_fill": codes.ON_FILL,
 }
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts (records of one type, all fields 8 bytes wide) end to end; as words: NumPy compares types slowly."""
-    parts = [part for part in parts if len(part)] or parts[:1]
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
 
 
 def _until(source: Source, rows: int, end_us: int) -> Generator[np.ndarray]:
@@ -120,7 +113,7 @@ class Session:
         self.models = [models_under(self.instruments, replay.models, s._models) for s in strategies]
         self.grids = [_Grid(instrument) for instrument in self.instruments]
         self._fills, self._log, self._equity, self._records, self._markouts = (
-            [[np.zeros(0, kind)] for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD, MARKOUT)
+            [Rows(kind) for _ in strategies] for kind in (FILL, LOG, EQUITY, RECORD, MARKOUT)
         )
         self._rows_read = 0
         self._started = self._begun = self._over = False
@@ -208,7 +201,7 @@ class Session:
         if last and all(it is None for it in self._iterators):
             self.arena["run"][0]["end_us"] = int(self.arena["sources"]["last_ts"].max())
         if self.replay.progress is not None:
-            fills = sum(len(f) for mine in self._fills for f in mine) + int(self.arena["run"][0]["fills_n"])
+            fills = sum(len(mine) for mine in self._fills) + int(self.arena["run"][0]["fills_n"])
             self.replay.progress(self._rows_read, int(self.arena["run"][0]["now"]), fills)
 
     def _flush(self) -> None:
@@ -218,19 +211,18 @@ class Session:
             n = int(run[f"{name}_n"])
             if n:
                 rows = self.arena[name][:n]
-                owners = rows["strategy"].copy()
-                rows["strategy"] = 0  # a result does not depend on who else took part
                 if len(kept) == 1:
-                    kept[0].append(rows.copy())
+                    kept[0].add(rows)
                 else:
+                    owners = rows["strategy"].copy()
+                    rows["strategy"] = 0  # a result does not depend on who else took part
                     shares = rows[np.argsort(owners, kind="stable")]
                     ends = np.cumsum(np.bincount(owners, minlength=len(kept))).tolist()
                     for mine, first, end in zip(kept, [0, *ends], ends):
-                        if first < end:
-                            mine.append(shares[first:end])
+                        mine.add(shares[first:end])
             run[f"{name}_n"] = 0
 
-    def _tables(self) -> tuple[tuple[str, list[list[np.ndarray]]], ...]:
+    def _tables(self) -> tuple[tuple[str, list[Rows]], ...]:
         return (
             ("fills", self._fills), ("log", self._log), ("equity", self._equity), ("records", self._records),
             ("markouts", self._markouts),
@@ -512,7 +504,7 @@ class Session:
         return [self._result(k) for k in range(len(self.strategies))]
 
     def _result(self, k: int) -> Result:
-        tables = {name: _joined(kept[k]) for name, kept in self._tables()}
+        tables = {name: kept[k].table() for name, kept in self._tables()}
         quality = self.replay.sources[0].quality
         for source in self.replay.sources[1:]:
             quality = quality.merged(source.quality)
