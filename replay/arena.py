@@ -139,7 +139,7 @@ def enlarge_pools(arena: Arena, levels: int) -> bool:
     pool = items if free >= need else 2 * (items - free + need)
     wanted = {
         "items": pool, "heap": pool, "fills": need, "log": need, "records": RECORDS, "markouts": need,
-        "equity": 2 * int(run["currencies"]) * (need + int(run["strategies"])),
+        "equity": int(run["currencies"]) * (need + int(run["strategies"])),
     }  # fmt: skip
     larger: dict[str, int | np.ndarray] = {name: n for name, n in wanted.items() if n > len(arena[name])}
     if larger:

@@ -26,7 +26,7 @@ class Rows:
 
     def __init__(self, kind: np.dtype) -> None:
         self._kind = kind
-        self._words = np.empty(0, np.int64)
+        self._words = np.empty((0, kind.itemsize // 8), np.int64)
         self._count = 0
 
     def __len__(self) -> int:
@@ -34,16 +34,27 @@ class Rows:
 
     def add(self, rows: np.ndarray) -> None:
         """Copy `rows` (contiguous) to the end."""
-        width = self._kind.itemsize // 8
-        used, end = self._count * width, (self._count + len(rows)) * width
-        if end > len(self._words):
-            spare = min(TIMES * end, end + max(end, SPARE_BYTES // 8))
-            longer = np.empty(max(FIRST * width, spare), np.int64)
-            longer[:used] = self._words[:used]
-            self._words = longer
-        self._words[used:end] = rows.view(np.int64)
-        self._count += len(rows)
+        self._room_for(len(rows))[:] = self._as_words(rows)
+
+    def add_some(self, rows: np.ndarray, which: np.ndarray) -> None:
+        """Copy those of `rows` (contiguous) whose numbers `which` tells to the end."""
+        np.take(self._as_words(rows), which, axis=0, out=self._room_for(len(which)), mode="clip")
 
     def table(self) -> np.ndarray:
         """All rows so far, without copying; rows that are added later do not change them."""
-        return self._words[: self._count * (self._kind.itemsize // 8)].view(self._kind)
+        return self._words[: self._count].reshape(-1).view(self._kind)
+
+    def _as_words(self, rows: np.ndarray) -> np.ndarray:
+        return rows.view(np.int64).reshape(len(rows), self._words.shape[1])
+
+    def _room_for(self, rows: int) -> np.ndarray:
+        """The words of as many new rows, to be written."""
+        used, end = self._count, self._count + rows
+        if end > len(self._words):
+            spare = SPARE_BYTES // self._kind.itemsize
+            size = max(FIRST, min(TIMES * end, end + max(end, spare)))
+            longer = np.empty((size, self._words.shape[1]), np.int64)
+            longer[:used] = self._words[:used]
+            self._words = longer
+        self._count = end
+        return self._words[used:end]

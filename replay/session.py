@@ -216,10 +216,10 @@ class Session:
                 else:
                     owners = rows["strategy"].copy()
                     rows["strategy"] = 0  # a result does not depend on who else took part
-                    shares = rows[np.argsort(owners, kind="stable")]
+                    order = np.argsort(owners, kind="stable")
                     ends = np.cumsum(np.bincount(owners, minlength=len(kept))).tolist()
                     for mine, first, end in zip(kept, [0, *ends], ends):
-                        mine.add(shares[first:end])
+                        mine.add_some(rows, order[first:end])
             run[f"{name}_n"] = 0
 
     def _tables(self) -> tuple[tuple[str, list[Rows]], ...]:

@@ -14,8 +14,8 @@ and one piece of code serves both.  Three structures hold it, in one run of int6
 
 INVARIANTS (`replay.kernel.ladder_check`).  The best level lies in the window and no level lies before it; hence
 levels outside the window are worse than all inside.  A bucket with mates has its slot taken, and its bit of MATES set.
-A block with a taken slot is marked.  When the best level leaves the first half of the window, the window moves so that the
-best lies at its first quarter; levels that fall out go to the spill, and those that come in leave it.
+A block with a taken slot is marked.  When the best level leaves the first half of the window, the window moves so that
+the best lies at its first quarter; levels that fall out go to the spill, and those that come in leave it.
 
 ROOM.  ROOM is the number of levels beyond which an insertion is refused.  It is LIMIT, or 0 as soon as the spill has
 doubled or the window has moved often since the shift was last chosen: then the owner chooses it anew.

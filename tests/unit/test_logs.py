@@ -40,6 +40,16 @@ def test_all_rows_come_back_in_order(sizes: list[int]) -> None:
         assert table.tobytes() == made(0, count).tobytes()
 
 
+@given(st.lists(st.lists(st.integers(0, 39), max_size=60), max_size=12))
+def test_some_rows_are_those_that_were_named(picks: list[list[int]]) -> None:
+    """Adding some of the rows is adding an array of them."""
+    some, whole, log = Rows(KIND), Rows(KIND), made(7, 40)
+    for pick in picks:
+        some.add_some(log, np.array(pick, np.int64))
+        whole.add(log[pick])
+    assert some.table().tobytes() == whole.table().tobytes()
+
+
 def test_what_was_added_may_be_used_again() -> None:
     rows, log = Rows(KIND), made(0, 10)
     rows.add(log)
