@@ -206,7 +206,8 @@ def check_now(session: Session, bounded: bool) -> None:
     arena = session.arena
     run, slot = arena["run"][0], arena["slots"][0]
     booked = sum(
-        int((part["side"] * part["lots"]).sum()) for part in (*session._fills[0], arena["fills"][: run["fills_n"]])
+        int((part["side"] * part["lots"]).sum())
+        for part in (session._fills[0].table(), arena["fills"][: run["fills_n"]])
     )
     assert booked == slot["position"]
     resting = arena["orders"][(arena["orders"]["id"] > 0) & (arena["orders"]["venue_state"] == codes.RESTING)]
