@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from replay.events import BOOK, LAST, TRADE, empty_events
+from replay.sources import ArraySource
 from replay.store import Store
 from replay.store.layout import folder
 from tests.store.conftest import BOTH, MIDNIGHT
@@ -98,3 +99,12 @@ def test_encodings_go_by_the_length_of_messages(tmp_path: Path, rows: int, times
     found = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
     assert times in found["ts"].encodings and "BYTE_STREAM_SPLIT" in found["price"].encodings
     assert found["price"].physical_type == "INT64" and found["ts"].compression == "LZ4"
+
+
+def test_files_in_other_encodings_are_read(tmp_path: Path, market: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"compression": "zstd", "use_dictionary": True, "store_decimal_as_integer": True}
+    monkeypatch.setattr("replay.store.draft.encoded", lambda first: settings)
+    store = Store(tmp_path / "store")
+    store.record(ArraySource(market, BOTH))
+    store.check()
+    assert np.concatenate(list(store.source().batches())).tobytes() == market.tobytes()
