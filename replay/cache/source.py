@@ -24,7 +24,7 @@ from replay.events import empty_events
 from replay.instruments import Instrument
 from replay.quality import QualityReport
 from replay.sources import BATCH_ROWS, cut_batches
-from replay.store.columns import chosen, joined
+from replay.store.columns import chosen, joined, words_of
 from replay.store.lanes import Lane
 from replay.store.prefetch import prefetched
 from replay.store.source import BLOCK_ROWS, StoreSource
@@ -203,8 +203,7 @@ def _read_until(lane: Lane, rest: Block, end_us: int) -> tuple[Block, Block]:
             break
         events.append(empty_events(len(batch)))
         numbers.append(np.empty(len(batch), np.int64))
-        lane.prepare(events[-1])
-        lane.expand(batch, events[-1], numbers[-1])
+        lane.expand(batch, words_of(events[-1]), numbers[-1])
         events[-1]["instrument"] = 0
     rows, ids = joined(events), np.concatenate(numbers)
     stop = int(np.searchsorted(rows["ts"], end_us))

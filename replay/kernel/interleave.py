@@ -40,8 +40,10 @@ def interleave(words, numbers, at, stops, more, cursors, heap, out):
         i = at[s]
         stop = stops[s]
         while i < stop and (words[i, 0] < time or (words[i, 0] == time and numbers[i] <= number)):
-            for k in range(8):
-                out[written, k] = words[i, k]
+            w0, w1, w2, w3 = words[i, 0], words[i, 1], words[i, 2], words[i, 3]
+            w4, w5, w6, w7 = words[i, 4], words[i, 5], words[i, 6], words[i, 7]
+            out[written, 0], out[written, 1], out[written, 2], out[written, 3] = w0, w1, w2, w3
+            out[written, 4], out[written, 5], out[written, 6], out[written, 7] = w4, w5, w6, w7
             written += 1
             i += 1
         at[s] = i

@@ -2,12 +2,12 @@
 
 All channels have the same columns, so one query reads any mixture of files; a column that never changes costs a few
 bytes a file.  Prices and sizes are exact decimals: the mantissa of `ticks × tick` at the scale of the tick, which
-Parquet keeps as int64 in a dictionary.  `source` and the padding of a record are not kept, `instrument` is the folder.
+Parquet keeps as int64.  `source` and the padding of a record are not kept, `instrument` is the folder.
 The scale is the instrument's own: a query over files of several scales must ask its tool to unite them (DuckDB:
 `union_by_name`, without which it rounds to the scale of the first file; polars: `concat(how="vertical_relaxed")`).
 
-The encodings were measured on a Binance USD-M book (3.7 bytes a row): times, ids and message numbers are
-delta-packed, everything else is a dictionary, compressed by zstd.
+The encodings (`encoded`) were chosen by the time that reading takes: on a Binance USD-M book half of that of packed
+steps and dictionaries under zstd, for a few more bytes.  Files in other encodings are read just the same.
 """
 
 from __future__ import annotations
@@ -45,19 +45,36 @@ _COLUMNS: tuple[tuple[str, Any, str], ...] = (
      "64 off the grid"),
 )  # fmt: skip
 NAMES = tuple(name for name, _, _ in _COLUMNS)
-DELTA_PACKED = ("ts", "exch_ts", "message", "seq")
-ENCODED: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 3,
-    "column_encoding": {name: "DELTA_BINARY_PACKED" for name in DELTA_PACKED},
-    "use_dictionary": [name for name in NAMES if name not in DELTA_PACKED],
-    "store_decimal_as_integer": True,
-    "write_page_checksum": True,
-}
-"""Settings of a Parquet writer."""
+WORDS = EVENT.itemsize // 8
+_TYPES = {name: np.dtype(np.int64) if name == "message" else EVENT[name] for name in NAMES}
+"""Of the values in memory; a decimal is two of them, the low word first."""
+_TIMES_AND_IDS = ("ts", "exch_ts", "message", "seq")
+LONG_MESSAGES = 4
+"""From so many rows a message on, a dictionary of times and ids is read several times faster than their steps."""
 
 Columns = dict[str, np.ndarray]
 """Arrays of one length by column name: those of EVENT that are kept, and `message`."""
+
+
+def encoded(first: Columns) -> dict[str, Any]:
+    """Settings of a Parquet writer for a file whose first row group is `first`.
+
+    Prices and sizes are split into their bytes, of which LZ4 then finds the upper ones alike; flags are runs that it
+    packs as they are.  Times and ids are a dictionary if a message has many rows; else that would be as long as the
+    column, and their steps are packed.
+    """
+    message = first["message"]
+    many = len(message) >= LONG_MESSAGES * (1 + np.count_nonzero(np.diff(message)))
+    encoding = {"price": "BYTE_STREAM_SPLIT", "qty": "BYTE_STREAM_SPLIT", "flags": "PLAIN"}
+    if not many:
+        encoding |= {name: "DELTA_BINARY_PACKED" for name in _TIMES_AND_IDS}
+    return {
+        "compression": "lz4",
+        "column_encoding": encoding,
+        "use_dictionary": [name for name in NAMES if name not in encoding],
+        "store_decimal_as_integer": True,
+        "write_page_checksum": True,
+    }
 
 
 def mantissa(step: Decimal) -> tuple[int, int]:
@@ -141,57 +158,67 @@ def events_of(batch: Any, constants: Mapping[str, int], grid: Grid) -> tuple[np.
 
     `constants` gives the columns that the batch leaves out.  DataError when a value is missing or too large.
     """
-    events, numbers = np.zeros(len(batch), EVENT), np.empty(len(batch), np.int64)
-    constants_into(events, constants, grid, 0)
-    batch_into(batch, events, numbers, grid)
-    return events, numbers
+    words, numbers = np.empty((len(batch), WORDS), np.int64), np.empty(len(batch), np.int64)
+    rows_into(words, numbers, batch, constants, grid, 0)
+    return words.view(EVENT)[:, 0], numbers
 
 
-def constants_into(events: np.ndarray, constants: Mapping[str, int], grid: Grid, instrument: int) -> None:
-    """Write an instrument index and the columns with one value."""
-    events["instrument"] = instrument
+def rows_into(
+    words: np.ndarray, numbers: np.ndarray, batch: Any, constants: Mapping[str, int], grid: Grid, instrument: int
+) -> int:  # fmt: skip
+    """Write a record batch and the columns with one value to as many EVENT records, as words, and message numbers.
+
+    Returns how many rows there are up to the last that closes a message.  DataError when a value is missing or too
+    large.
+    """
+    from replay.kernel.expand import expand
+
+    cells = {name: _cells(name, array, grid) for name, array in zip(batch.schema.names, batch.columns)}
     for name, value in constants.items():
-        events[name] = _times(np.array([value]), getattr(grid, name)[0], name) if name in ("price", "qty") else value
+        up, _ = _factors(grid, name)  # constants are in ticks and lots
+        cells[name] = _times(np.array([value], _TYPES[name]), up, name), 0
+    for values, _ in cells.values():
+        values.flags.writeable = False  # the kernel is compiled for one kind of array
+    steps = np.array([cells[name][1] for name in NAMES])
+    arguments: list[Any] = [*(cells[name][0] for name in NAMES), steps, instrument, words, numbers]
+    return int(expand(*arguments))
 
 
-def batch_into(batch: Any, events: np.ndarray, numbers: np.ndarray, grid: Grid) -> None:
-    """Write the columns of a record batch to as many EVENT records and message numbers; other fields stay."""
-    for name, array in zip(batch.schema.names, batch.columns):
-        if array.null_count:
-            raise DataError(f"column {name} has empty cells")
-        if name == "message":
-            numbers[:] = _int64(array)
-        elif name in ("price", "qty"):
-            up, down = getattr(grid, name)
-            values = _int64(array)
-            values = values if down == 1 else values // down
-            events[name] = values if up == 1 else _times(values, up, name)
-        else:
-            events[name] = _int64(array) if pa.types.is_timestamp(array.type) else array.to_numpy()
+def _cells(name: str, array: Any, grid: Grid) -> tuple[np.ndarray, int]:
+    """The values of a column in ticks, lots or as they are, and how many places they lie apart."""
+    if array.null_count:
+        raise DataError(f"column {name} has empty cells")
+    step = 2 if pa.types.is_decimal(array.type) else 1  # a decimal has two words
+    values = np.frombuffer(array.buffers()[1], _TYPES[name])[step * array.offset : step * (array.offset + len(array))]
+    up, down = _factors(grid, name)
+    if up == down == 1:
+        return values, step
+    return _times(values[::step] // down, up, name), 1
 
 
-def times_of(batch: Any) -> np.ndarray:
-    """The column `ts`, without a copy."""
-    return _int64(batch.column(0))
+def _factors(grid: Grid, name: str) -> tuple[int, int]:
+    factors: tuple[int, int] = getattr(grid, name, (1, 1))
+    return factors
 
 
 def _times(values: np.ndarray, factor: int, name: str) -> np.ndarray:
+    if factor == 1:
+        return values
     limit = INT64_MAX // factor
     if len(values) and (int(values.max()) > limit or int(values.min()) < -limit):
         raise DataError(f"a {name} does not fit 64 bits on the grid that all days share")
     return values * factor
 
 
-def _int64(array: Any) -> np.ndarray:
-    """The 64-bit values of an array, or the low words of decimals, without a copy."""
-    words = 2 if pa.types.is_decimal(array.type) else 1
-    values = np.frombuffer(array.buffers()[1], np.int64)
-    return values[words * array.offset : words * (array.offset + len(array)) : words]
+def times_of(batch: Any) -> np.ndarray:
+    """The column `ts`, without a copy."""
+    times = batch.column(0)
+    return np.frombuffer(times.buffers()[1], np.int64)[times.offset : times.offset + len(times)]
 
 
 def words_of(events: np.ndarray) -> np.ndarray:
     """EVENT rows as int64[rows, 8], the same memory if they are contiguous: NumPy copies those faster than records."""
-    return np.ascontiguousarray(events).view(np.int64).reshape(-1, EVENT.itemsize // 8)
+    return np.ascontiguousarray(events).view(np.int64).reshape(-1, WORDS)
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:

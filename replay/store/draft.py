@@ -21,7 +21,7 @@ from replay.instruments import Instrument
 from replay.quality import MAX_LISTED_GAPS, Gap, InstrumentQuality
 from replay.store import layout
 from replay.store.check import digest_of
-from replay.store.columns import ENCODED, NAMES, ROW_GROUP_ROWS, Columns, chosen, joined, record_batch
+from replay.store.columns import NAMES, ROW_GROUP_ROWS, Columns, chosen, encoded, joined, record_batch
 from replay.store.footer import KEY, DayQuality, Footer, SourceFile
 
 _WATCHED = ("seq", "price", "qty", "value", "flags", "kind", "side")
@@ -158,7 +158,7 @@ class FileDraft:
             columns["message"] = message[at:stop]
             if self.parquet is None:
                 self.sink = pa.OSFile(fspath(self.path), "wb")
-                self.parquet = pq.ParquetWriter(self.sink, self.schema, **ENCODED)
+                self.parquet = pq.ParquetWriter(self.sink, self.schema, **encoded(columns))
             batch = record_batch(columns, self.schema, self.instrument)
             self.parquet.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
             at = stop

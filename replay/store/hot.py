@@ -1,7 +1,7 @@
 """The hot tier: uncompressed Arrow copies of Parquet files, memory-mapped.
 
-Windows and repeated runs read them several times faster, at some eleven times the disk.  A copy is made when it is
-asked for, names the digest of the file that it was made from, and may be deleted at any time: it is made again.
+Windows open several times faster and repeated runs take less CPU, at some fourteen times the disk.  A copy is made when
+it is asked for, names the digest of the file that it was made from, and may be deleted at any time: it is made again.
 """
 
 from __future__ import annotations

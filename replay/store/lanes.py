@@ -18,11 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from replay.errors import DataError
-from replay.events import EVENT, LAST
-from replay.store.columns import NAMES, Grid, batch_into, constants_into, times_of
+from replay.events import EVENT
+from replay.store.columns import NAMES, WORDS, Grid, rows_into, times_of
 from replay.store.footer import KEY, Footer, unreadable
-
-WORDS = EVENT.itemsize // 8
 
 
 def parquet_batches(path: Path, footer: Footer, start_us: int, end_us: int, rows: int) -> Iterator[Any]:
@@ -87,14 +85,13 @@ class Lane:
                 return batch
         return None
 
-    def prepare(self, events: np.ndarray) -> None:
-        """Write what all rows of the file have in common."""
-        constants_into(events, self.constants, self.grid, self.instrument)
+    def expand(self, batch: Any, words: np.ndarray, numbers: np.ndarray) -> int:
+        """Write a batch to as many rows; how many of them whole messages take.
 
-    def expand(self, batch: Any, events: np.ndarray, numbers: np.ndarray) -> None:
-        """Write a batch to prepared rows.  DataError naming the file when a value is missing or too large."""
+        DataError naming the file when a value is missing or too large.
+        """
         try:
-            batch_into(batch, events, numbers, self.grid)
+            return rows_into(words, numbers, batch, self.constants, self.grid, self.instrument)
         except DataError as error:
             raise DataError(error.problem, fspath(self.path), hint="import the day again") from None
 
@@ -127,14 +124,7 @@ class Stage:
         count = len(lanes)
         self.at = np.arange(count) * room
         self.stops, self.ends, self.more = self.at.copy(), self.at.copy(), np.ones(count, np.int64)
-        self._allocate()
-
-    def _allocate(self) -> None:
-        self.words = np.zeros((len(self.lanes) * self.room, WORDS), np.int64)
-        self.numbers = np.zeros(len(self.words), np.int64)
-        self.events = self.words.view(EVENT)[:, 0]
-        for s, lane in enumerate(self.lanes):
-            lane.prepare(self.events[s * self.room : (s + 1) * self.room])
+        self.words, self.numbers = np.empty((count * room, WORDS), np.int64), np.empty(count * room, np.int64)
 
     def refill(self) -> int:
         """Read until each lane has a whole message or has ended; the number of rows that wait."""
@@ -158,23 +148,20 @@ class Stage:
             while self.ends[s] + len(batch) > (s + 1) * self.room:
                 self._widen()
             first, stop = int(self.ends[s]), int(self.ends[s]) + len(batch)
-            self.lanes[s].expand(batch, self.events[first:stop], self.numbers[first:stop])
-            closed = np.flatnonzero(self.events["flags"][first:stop] & LAST)
+            closed = self.lanes[s].expand(batch, self.words[first:stop], self.numbers[first:stop])
             self.ends[s] = stop
-            if len(closed):
-                self.stops[s] = first + int(closed[-1]) + 1
+            if closed:
+                self.stops[s] = first + closed
 
     def _widen(self) -> None:
         """Twice the room for every lane: a message is longer than a block."""
-        words, numbers, old = self.words, self.numbers, self.room
+        words, numbers, old, count = self.words, self.numbers, self.room, len(self.lanes)
         self.room = 2 * old
-        self._allocate()
-        for s in range(len(self.lanes)):
+        self.words = np.empty((count * self.room, WORDS), np.int64)
+        self.numbers = np.empty(count * self.room, np.int64)
+        for s in range(count):
             from_, to = s * old, s * self.room
-            self.words[to : to + old], self.numbers[to : to + old] = (
-                words[from_ : from_ + old],
-                numbers[from_ : from_ + old],
-            )
+            self.words[to : to + old] = words[from_ : from_ + old]
+            self.numbers[to : to + old] = numbers[from_ : from_ + old]
             for edge in (self.at, self.stops, self.ends):
                 edge[s] += to - from_
-            self.lanes[s].prepare(self.events[to + old : to + self.room])

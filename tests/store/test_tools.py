@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from replay.events import BOOK, TRADE
+from replay.events import BOOK, LAST, TRADE, empty_events
+from replay.sources import ArraySource
+from replay.store import Store
 from replay.store.layout import folder
-from tests.store.conftest import BOTH
+from tests.store.conftest import BOTH, MIDNIGHT
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,16 +74,37 @@ def test_pandas(written: Path, trades: list[Any]) -> None:
     assert sorted(found) == sorted(trades)
 
 
-def test_columns_and_encodings(written: Path, market: np.ndarray) -> None:
+def test_columns(written: Path, market: np.ndarray) -> None:
     path = next((written / "venue=test/instrument=A/channel=book").rglob("*.parquet"))
     file = pq.ParquetFile(path)
     schema = file.schema_arrow
     assert schema.field("ts").type == pa.timestamp("us", tz="UTC")
     assert schema.field("price").type == pa.decimal128(18, 2) and schema.field("qty").type == pa.decimal128(18, 3)
     assert all(field.metadata[b"doc"] and not field.nullable for field in schema)
-    group = file.metadata.row_group(0)
-    by_name = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
-    assert "DELTA_BINARY_PACKED" in by_name["ts"].encodings and "RLE_DICTIONARY" in by_name["price"].encodings
-    assert by_name["price"].physical_type == "INT64" and by_name["ts"].compression == "ZSTD"
     file.close()
     assert (market["kind"] == BOOK).any()
+
+
+@pytest.mark.parametrize(("rows", "times"), [(1, "DELTA_BINARY_PACKED"), (4, "RLE_DICTIONARY")])
+def test_encodings_go_by_the_length_of_messages(tmp_path: Path, rows: int, times: str) -> None:
+    events = empty_events(1_000)
+    events["ts"] = MIDNIGHT + np.arange(len(events)) // rows
+    events["kind"], events["price"] = BOOK, np.arange(len(events))
+    events["flags"][rows - 1 :: rows] = LAST
+    store = Store(tmp_path / "store")
+    with store.writer(BOTH[0]) as writer:
+        writer.write(events)
+    (path,) = store.path.rglob("*.parquet")
+    group = pq.read_metadata(path).row_group(0)
+    found = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    assert times in found["ts"].encodings and "BYTE_STREAM_SPLIT" in found["price"].encodings
+    assert found["price"].physical_type == "INT64" and found["ts"].compression == "LZ4"
+
+
+def test_files_in_other_encodings_are_read(tmp_path: Path, market: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"compression": "zstd", "use_dictionary": True, "store_decimal_as_integer": True}
+    monkeypatch.setattr("replay.store.draft.encoded", lambda first: settings)
+    store = Store(tmp_path / "store")
+    store.record(ArraySource(market, BOTH))
+    store.check()
+    assert np.concatenate(list(store.source().batches())).tobytes() == market.tobytes()
