@@ -78,3 +78,13 @@ def number_of(digits):
     digits = (digits * 10 + (digits >> 8)) & 0x00FF00FF00FF00FF
     digits = (digits * 100 + (digits >> 16)) & 0x0000FFFF0000FFFF
     return (digits * 10000 + (digits >> 32)) & 0xFFFFFFFF
+
+
+@kernel
+def count_byte(buf, value):
+    """How many bytes of a buffer are `value`."""
+    found = 0
+    for i in range(len(buf)):
+        if buf[i] == value:
+            found += 1
+    return found

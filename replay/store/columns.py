@@ -57,7 +57,7 @@ ENCODED: dict[str, Any] = {
 """Settings of a Parquet writer."""
 
 Columns = dict[str, np.ndarray]
-"""Arrays of one length by column name: those of EVENT that are kept, and `message`."""
+"""Arrays of one length by column name (see `replay.kernel.filing.COLUMNS`)."""
 
 
 def mantissa(step: Decimal) -> tuple[int, int]:
@@ -86,33 +86,10 @@ def hot_schema(digest: str) -> Any:
     return pa.schema(fields, {"digest": digest})
 
 
-def record_batch(columns: Columns, schema: Any, instrument: Instrument) -> Any:
-    """Columns in ticks and lots as a record batch for a file.
-
-    DataError when a price or size has more than 18 digits at its scale.
-    """
-    arrays = []
-    for field in schema:
-        values = columns[field.name]
-        if pa.types.is_decimal(field.type):
-            step = instrument.tick if field.name == "price" else instrument.lot
-            arrays.append(_decimals(values, mantissa(step)[0], field, instrument.name))
-        else:
-            arrays.append(pa.array(values).view(field.type))
+def record_batch(columns: Columns, rows: int, schema: Any) -> Any:
+    """The first `rows` rows of columns as a record batch for a file, without a copy."""
+    arrays = [pa.Array.from_buffers(field.type, rows, [None, pa.py_buffer(columns[field.name])]) for field in schema]
     return pa.record_batch(arrays, schema=schema)
-
-
-def _decimals(values: np.ndarray, factor: int, field: Any, name: str) -> Any:
-    limit = (10**DIGITS - 1) // factor
-    if len(values) and (int(values.max()) > limit or int(values.min()) < -limit):
-        raise DataError(
-            f"{name}: a {field.name} has more than {DIGITS} digits at {field.type.scale} decimals",
-            hint="give the instrument a coarser tick or lot",
-        )
-    words = np.empty((len(values), 2), np.int64)
-    np.multiply(values, factor, out=words[:, 0])
-    words[:, 1] = values >> 63
-    return pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(words)])
 
 
 @dataclass(frozen=True, slots=True)

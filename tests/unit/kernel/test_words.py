@@ -37,3 +37,9 @@ def test_words_tell_what_bytes_tell(text: bytes, sign: int) -> None:
     for count in range(1, 9):
         if all(digits[:count]):
             assert words.number_of(words.digits_of(word, count)) == int(text[:count])
+
+
+@given(text=st.binary(max_size=300))
+def test_bytes_are_counted(text: bytes) -> None:
+    """As `bytes.count` does."""
+    assert words.count_byte(np.frombuffer(text, np.uint8), 10) == text.count(b"\n")
