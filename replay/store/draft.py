@@ -27,6 +27,8 @@ from replay.store.check import digest_of
 from replay.store.columns import DIGITS, ENCODED, ROW_GROUP_ROWS, Columns, mantissa, record_batch
 from replay.store.footer import KEY, DayQuality, Footer, SourceFile
 
+FIRST_ROWS = 1_024
+"""Room of a file at first: a recording may have thousands of instruments with few rows each."""
 HASHED_ROWS = 8_192
 """Rows that are copied and hashed at a time: they stay in the cache."""
 
@@ -120,6 +122,12 @@ class DayDraft:
             file.abandon()
 
 
+def new_columns(rows: int) -> Columns:
+    """Room for rows as columns, in the order of the arguments of `filing.take`."""
+    fields = [(name, filing.COLUMNS[name]) for name in filing.COLUMNS.names or ()]
+    return {name: np.empty((rows, *kind.shape), kind.base) for name, kind in fields}
+
+
 class Press:
     """Has one row group at a time encoded and written by a thread; room for columns goes round."""
 
@@ -129,11 +137,8 @@ class Press:
         self._spare: list[Columns] = []
 
     def columns(self) -> Columns:
-        """Room for a row group, in the order of the arguments of `filing.take`."""
-        if self._spare:
-            return self._spare.pop()
-        fields = [(name, filing.COLUMNS[name]) for name in filing.COLUMNS.names or ()]
-        return {name: np.empty((ROW_GROUP_ROWS, *kind.shape), kind.base) for name, kind in fields}
+        """Room for a row group."""
+        return self._spare.pop() if self._spare else new_columns(ROW_GROUP_ROWS)
 
     def write(self, parquet: Any, columns: Columns, batch: Any) -> None:
         """Write a batch made of `columns`, which belong to the press from now on; raises what went wrong before."""
@@ -162,7 +167,7 @@ class FileDraft:
         self.path, self.instrument, self.schema, self.press = path, instrument, schema, press
         self.sink: Any = None
         self.parquet: Any = None
-        self.columns = press.columns()
+        self.columns = new_columns(min(FIRST_ROWS, ROW_GROUP_ROWS))
         self.waiting_rows = 0
         self.hashes = hashlib.sha256(), hashlib.sha256()
         self.facts = filing.new_facts()
@@ -191,6 +196,14 @@ class FileDraft:
             if self.waiting_rows == ROW_GROUP_ROWS:
                 self._write_group()
                 self.columns = self.press.columns()
+            elif self.waiting_rows == len(self.columns["ts"]):
+                self._widen()
+
+    def _widen(self) -> None:
+        """Make more room for the first row group."""
+        before, self.columns = self.columns, new_columns(min(2 * self.waiting_rows, ROW_GROUP_ROWS))
+        for name, values in before.items():
+            self.columns[name][: self.waiting_rows] = values
 
     def _write_group(self) -> None:
         for name, factor in zip(("price", "qty"), self.factors):
