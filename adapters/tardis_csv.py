@@ -20,7 +20,11 @@ from replay.errors import DataError
 from replay.instruments import Instrument
 from replay.quality import QualityReport
 from replay.sources import Part
+from replay.store.prefetch import prefetched
 from replay.units import US_PER_DAY
+
+AHEAD = 2
+"""Chunks that are inflated while one is decoded."""
 
 
 class TardisFile(DataFile):
@@ -42,7 +46,7 @@ class TardisFile(DataFile):
         """ROWs, table by table."""
         reader = CsvReader(self.plan, len(self.data_type.layout.lead), names)
         header = 1
-        for chunk in read_chunks(self.path):
+        for chunk in prefetched(read_chunks(self.path), AHEAD):
             for count in reader.tables(chunk, header):
                 try:
                     yield self.data_type.rows(reader, count, chunk.first_line + reader.lines[:count], notes)

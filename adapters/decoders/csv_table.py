@@ -107,6 +107,7 @@ class CsvReader:
         self.digits = np.zeros((len(self.kinds), rows), np.int8)
         self.lines = np.zeros(rows, np.int64)
         self.owners = np.zeros(rows, np.int32)
+        self.sizes = np.zeros(2 * len(plan), np.int64)
         self.cursor = np.zeros(1, kernel.CURSOR)
 
     def tables(self, chunk: Chunk, skip_lines: int = 0) -> Iterator[int]:
@@ -141,7 +142,7 @@ class CsvReader:
             return kernel.FULL if cursor["rows"] >= len(self.lines) else kernel.SLOW
         status: int = kernel.scan_table(
             buffer, len(buffer), self.plan, self.names.heads, self.names.bytes, self.values, self.digits, self.lines,
-            self.owners, cursor,
+            self.owners, self.sizes, cursor,
         )  # fmt: skip
         return status
 

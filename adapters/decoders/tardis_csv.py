@@ -17,7 +17,8 @@ import numpy as np
 from adapters.decoders.csv_table import EMPTY, IDENT, NUMBER, WHOLE, WORD, CsvReader, Layout
 from replay.errors import ConfigError, DataError, did_you_mean
 from replay.events import BOOK, BUY, FUNDING, LIQUIDATION, MARK, QUOTE, SELL, TRADE
-from replay.kernel.assemble import BEGINS, GROUPED, NO_SEQ, ROW, SNAP
+from replay.kernel.assemble import BEGINS, NO_SEQ, ROW, SNAP
+from replay.kernel.levels import level_rows
 from replay.kernel.lexer import word
 
 LEAD = ("exchange", "symbol")
@@ -103,16 +104,16 @@ def set_ident(rows: np.ndarray, reader: CsvReader, k: int, count: int) -> None:
 
 def book_rows(reader: CsvReader, count: int, lines: np.ndarray, notes: Notes) -> np.ndarray:
     """incremental_book_L2: is_snapshot, side, price, amount."""
-    rows = new_rows(reader, count, lines, BOOK, GROUPED)
-    marks = reader.values[2, :count]
-    snap = marks == word(b"true")
-    odd = ~snap & (marks != word(b"false"))
-    if odd.any():
+    rows = np.empty(count, ROW)
+    first_line = int(lines[0] - reader.lines[0])
+    found = level_rows(
+        reader.values, reader.digits, reader.lines, reader.owners, count, first_line, US_FLOOR, US_CEILING, rows
+    )
+    if found < count:
+        checked_times(reader, count)
+        marks = reader.values[2, :count]
+        odd = (marks != word(b"true")) & (marks != word(b"false"))
         raise DataError("is_snapshot is neither true nor false", line=int(reader.lines[np.argmax(odd)]))
-    rows["bits"][snap] |= SNAP
-    set_side(rows, reader, 3, count, b"bid", b"ask")
-    set_number(rows, "price", reader, 4, count)
-    set_number(rows, "size", reader, 5, count)
     return rows
 
 

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
 from isal import igzip, isal_zlib
 
 from replay.errors import DataError
+from replay.kernel.lexer import NEWLINE
+from replay.kernel.words import count_byte
 from replay.sources import count_read
 
 BLOCK_BYTES = 524_288
@@ -121,10 +124,10 @@ def read_chunks(path: Path, block: int = BLOCK_BYTES, opened: Opener = open_reco
                 if len(tail) > MAX_LINE_BYTES:
                     raise DataError("a line is longer than 64 MiB; this is not a recording", str(path), line)
                 continue
-            whole = tail + data[:end]
+            whole = b"".join((tail, memoryview(data)[:end]))
             tail = data[end:]
             yield Chunk(whole, str(path), line)
-            line += whole.count(b"\n")
+            line += count_byte(np.frombuffer(whole, np.uint8), NEWLINE)  # `bytes.count` takes half as long as inflating
     if tail:
         yield Chunk(tail + b"\n", str(path), line, cut=True)
 

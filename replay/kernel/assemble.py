@@ -303,7 +303,7 @@ def judge(row, before, feed, policy):
             and row["local_us"] == before["local_us"]
             and row["venue_us"] == before["venue_us"]
             and row["side"] == before["side"]
-            and row["bits"] == before["bits"]
+            and row["bits"] & SNAP == before["bits"] & SNAP  # whether it begins a message is no difference
             and row["owner"] == before["owner"]
             and row["price_digits"] == before["price_digits"]
             and row["size_digits"] == before["size_digits"]

@@ -122,6 +122,8 @@ def steps(mantissa, digits, step, step_digits):
     unit, _ = rescale(step, step_digits, finest)
     if value == -BIG or unit == -BIG:
         return -BIG, 0
+    if unit == 1:
+        return value, 0
     whole = value // unit
     rest = value - whole * unit
     if rest == 0:

@@ -7,6 +7,10 @@ exact reader only) where it says that there is no number.  The first `lead` colu
 Refused (status SLOW): quotes, exponents, spaces, decimals of more than 18 digits, too few or too many fields, long
 words.  The caller reads such a line exactly and goes on behind it.  Every buffer ends with a newline, which no loop
 steps over.
+
+Fields of usual size are read eight characters at a time (`replay.kernel.words`), the others byte by byte.  Where the
+next field begins would be known only when this one was understood; so each field is first held against its size in the
+row before (`sizes`), which is nearly always right and lets the processor go on.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 
 from replay.kernel.jit import kernel
 from replay.kernel.lexer import COMMA, DOT, MAX_MANTISSA, MINUS, NEWLINE, NINE, ZERO
+from replay.kernel.words import bytes_below, digits_of, first_is, no_digits, no_text, number_of, signs_in, word_at
 
 # Kinds of columns
 SKIP, WHOLE, NUMBER, WORD, IDENT = 0, 1, 2, 3, 4
@@ -30,6 +35,10 @@ FNV_PRIME = 0x01000193
 NAME_BYTES = 128
 MAX_DIGITS = 18
 LARGEST_WHOLE = 4 * 10**18
+
+WIDE = 24
+"""So many bytes must follow where fields are read in words."""
+POWERS = np.array([10**n for n in range(9)], np.int64)
 
 CURSOR = np.dtype(
     [
@@ -78,6 +87,12 @@ def find_name(buf, start, end, heads, names):
 @kernel(inline=True)
 def read_whole(buf, at):
     """(value, position after) of an unsigned integer below LARGEST_WHOLE; position −1 when it is longer."""
+    if at + WIDE <= len(buf):
+        word = word_at(buf, at)
+        rest = word_at(buf, at + 8)
+        c = int(buf[at + 16])
+        if no_digits(word) == 0 and no_digits(rest) == 0 and (c < ZERO or c > NINE):
+            return number_of(digits_of(word, 8)) * 10**8 + number_of(digits_of(rest, 8)), at + 16
     value = 0
     start = at
     c = int(buf[at])
@@ -92,8 +107,39 @@ def read_whole(buf, at):
 
 
 @kernel(inline=True)
-def read_number(buf, at):
-    """(value, digits, position after) of a signed plain decimal; position −1 when it has too many digits."""
+def read_number(buf, at, sizes, k):
+    """(value, digits, position after) of a signed plain decimal; position −1 when it has too many digits.
+
+    sizes[k] and sizes[k + 1] are how many digits it has before and behind the point, in the row before and then here.
+    """
+    if at + WIDE <= len(buf):
+        word = word_at(buf, at)
+        others = no_digits(word)
+        size = sizes[k]
+        if others != 0 and not first_is(others, size):
+            size = bytes_below(others)
+            sizes[k] = size
+        if others != 0 and size > 0:
+            value = number_of(digits_of(word, size))
+            at += size
+            if int(buf[at]) != DOT:
+                return value, 0, at
+            word = word_at(buf, at + 1)
+            others = no_digits(word)
+            digits = sizes[k + 1]
+            if others != 0 and not first_is(others, digits):
+                digits = bytes_below(others)
+                sizes[k + 1] = digits
+            if others != 0:
+                after = at + 1 + digits
+                fraction = digits_of(word, digits) if digits > 0 else 0
+                if fraction == 0:
+                    return value, 0, after
+                while fraction >> 56 == 0:  # the last one is a zero
+                    fraction <<= 8
+                    digits -= 1
+                return value * POWERS[digits] + number_of(fraction), digits, after
+            at -= size
     value = 0
     negative = int(buf[at]) == MINUS
     if negative:
@@ -139,8 +185,22 @@ def is_text(c):
 
 
 @kernel(inline=True)
-def read_word(buf, at):
-    """(bytes packed as a little-endian word, size, position after); position −1 beyond 7 bytes or at a quote."""
+def read_word(buf, at, sizes, k):
+    """(bytes packed as a little-endian word, size, position after); position −1 beyond 7 bytes or at a quote.
+
+    sizes[k] is the size, in the row before and then here.
+    """
+    if at + WIDE <= len(buf):
+        word = word_at(buf, at)
+        commas = signs_in(word, COMMA)
+        if commas != 0:
+            size = sizes[k]
+            if not first_is(commas, size):
+                size = bytes_below(commas)
+                sizes[k] = size
+            before = (1 << (8 * size)) - 1
+            if no_text(word) & before == 0:
+                return word & before, size, at + size
     value = 0
     start = at
     c = int(buf[at])
@@ -177,8 +237,8 @@ def read_ident(buf, at):
     return text_hash(buf, at, end), HASHED, end
 
 
-@kernel
-def read_fields(buf, at, plan, lead, row, values, digits):
+@kernel(inline=True)
+def read_fields(buf, at, plan, lead, row, values, digits, sizes):
     """Position of the newline behind the fields of columns [lead, …), stored in column `row`; −1: refused."""
     out = 0
     last = len(plan) - 1
@@ -193,14 +253,14 @@ def read_fields(buf, at, plan, lead, row, values, digits):
                 if c == COMMA or c == NEWLINE or c == RETURN:
                     places = EMPTY
                 else:
-                    value, places, at = read_number(buf, at)
+                    value, places, at = read_number(buf, at, sizes, 2 * column)
             elif what == WHOLE:
                 if c == COMMA or c == NEWLINE or c == RETURN:
                     places = EMPTY
                 else:
                     value, at = read_whole(buf, at)
             elif what == WORD:
-                value, places, at = read_word(buf, at)
+                value, places, at = read_word(buf, at, sizes, 2 * column)
             else:
                 value, places, at = read_ident(buf, at)
             if at >= 0:
@@ -220,19 +280,29 @@ def read_fields(buf, at, plan, lead, row, values, digits):
     return at if c == NEWLINE else -1
 
 
-@kernel
+@kernel(inline=True)
+def same_text(buf, at, before, size):
+    """Whether the `size` bytes at `at` are those at `before`, a smaller position; no newline is among the latter."""
+    i = 0
+    if at + size <= len(buf):
+        while i + 8 <= size:
+            if word_at(buf, at + i) != word_at(buf, before + i):
+                return False
+            i += 8
+    while i < size:
+        if int(buf[at + i]) != int(buf[before + i]):
+            return False
+        i += 1
+    return True
+
+
+@kernel(inline=True)
 def read_name(buf, at, heads, names, cursor):
     """(index of the instrument, position after its comma); index −1 unknown, −2 refused."""
     size = cursor["name_size"]
     before = cursor["name_at"]
     if before >= 0 and before != at:
-        same = True
-        for i in range(size + 1):  # with the comma behind it
-            c = int(buf[at + i])
-            if c != int(buf[before + i]):
-                same = False
-                break
-        if same:
+        if same_text(buf, at, before, size + 1):  # with the comma behind it
             cursor["name_at"] = at
             return cursor["name"], at + size + 1
     end = at
@@ -252,10 +322,11 @@ def read_name(buf, at, heads, names, cursor):
 
 
 @kernel
-def scan_table(buf, stop, plan, heads, names, values, digits, lines, owners, cursor):
+def scan_table(buf, stop, plan, heads, names, values, digits, lines, owners, sizes, cursor):
     """Read rows into columns: values[k, row], digits[k, row] for the k-th column that is not skipped or leading.
 
-    `lines` gets the 0-based line of the buffer, `owners` the instrument (0 without leading columns).  Returns DONE at
+    `lines` gets the 0-based line of the buffer, `owners` the instrument (0 without leading columns); `sizes` (two a
+    column of the file) are those of the row before, zeros at first.  Returns DONE at
     the end of the buffer, FULL when the columns are, SLOW or NEW_NAME with the cursor at the start of that line.
     """
     lead = cursor["lead"]
@@ -281,7 +352,7 @@ def scan_table(buf, stop, plan, heads, names, values, digits, lines, owners, cur
                 cursor["name_at"] = -1
                 at = start
                 break
-        at = read_fields(buf, at, plan, lead, row, values, digits)
+        at = read_fields(buf, at, plan, lead, row, values, digits, sizes)
         if at < 0:
             status = SLOW
             at = start

@@ -53,17 +53,16 @@ LONG_MESSAGES = 4
 """From so many rows a message on, a dictionary of times and ids is read several times faster than their steps."""
 
 Columns = dict[str, np.ndarray]
-"""Arrays of one length by column name: those of EVENT that are kept, and `message`."""
+"""Arrays of one length by column name (see `replay.kernel.filing.COLUMNS`)."""
 
 
-def encoded(first: Columns) -> dict[str, Any]:
-    """Settings of a Parquet writer for a file whose first row group is `first`.
+def encoded(message: np.ndarray) -> dict[str, Any]:
+    """Settings of a Parquet writer for a file in whose first row group the rows have these message numbers.
 
     Prices and sizes are split into their bytes, of which LZ4 then finds the upper ones alike; flags are runs that it
     packs as they are.  Times and ids are a dictionary if a message has many rows; else that would be as long as the
     column, and their steps are packed.
     """
-    message = first["message"]
     many = len(message) >= LONG_MESSAGES * (1 + np.count_nonzero(np.diff(message)))
     encoding = {"price": "BYTE_STREAM_SPLIT", "qty": "BYTE_STREAM_SPLIT", "flags": "PLAIN"}
     if not many:
@@ -103,33 +102,10 @@ def hot_schema(digest: str) -> Any:
     return pa.schema(fields, {"digest": digest})
 
 
-def record_batch(columns: Columns, schema: Any, instrument: Instrument) -> Any:
-    """Columns in ticks and lots as a record batch for a file.
-
-    DataError when a price or size has more than 18 digits at its scale.
-    """
-    arrays = []
-    for field in schema:
-        values = columns[field.name]
-        if pa.types.is_decimal(field.type):
-            step = instrument.tick if field.name == "price" else instrument.lot
-            arrays.append(_decimals(values, mantissa(step)[0], field, instrument.name))
-        else:
-            arrays.append(pa.array(values).view(field.type))
+def record_batch(columns: Columns, rows: int, schema: Any) -> Any:
+    """The first `rows` rows of columns as a record batch for a file, without a copy."""
+    arrays = [pa.Array.from_buffers(field.type, rows, [None, pa.py_buffer(columns[field.name])]) for field in schema]
     return pa.record_batch(arrays, schema=schema)
-
-
-def _decimals(values: np.ndarray, factor: int, field: Any, name: str) -> Any:
-    limit = (10**DIGITS - 1) // factor
-    if len(values) and (int(values.max()) > limit or int(values.min()) < -limit):
-        raise DataError(
-            f"{name}: a {field.name} has more than {DIGITS} digits at {field.type.scale} decimals",
-            hint="give the instrument a coarser tick or lot",
-        )
-    words = np.empty((len(values), 2), np.int64)
-    np.multiply(values, factor, out=words[:, 0])
-    words[:, 1] = values >> 63
-    return pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(words)])
 
 
 @dataclass(frozen=True, slots=True)

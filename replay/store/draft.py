@@ -1,12 +1,14 @@
 """A day on its way to the disk: one draft a channel, written aside, and the counts of what was seen.
 
-Rows wait until a row group is full, so what a file contains does not depend on how the rows were handed in.
+Rows wait as columns until a row group is full, so what a file contains does not depend on how the rows were handed in.
+A full group is encoded by a thread, one at a time, while the next one fills.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import fspath
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from replay.errors import ConfigError, DataError
-from replay.events import BAD_TS, BOOK, CLEAR, GAP, LAST, OFF_TICK, SNAPSHOT, TRADE
+from replay.events import BOOK, EVENT, GAP, LAST, SNAPSHOT
 from replay.instruments import Instrument
+from replay.kernel import filing
 from replay.quality import MAX_LISTED_GAPS, Gap, InstrumentQuality
 from replay.store import layout
 from replay.store.check import digest_of
-from replay.store.columns import NAMES, ROW_GROUP_ROWS, Columns, chosen, encoded, joined, record_batch
+from replay.store.columns import DIGITS, ROW_GROUP_ROWS, Columns, encoded, mantissa, record_batch
 from replay.store.footer import KEY, DayQuality, Footer, SourceFile
 
-_WATCHED = ("seq", "price", "qty", "value", "flags", "kind", "side")
-"""Columns that may turn out to be constant in a file."""
+FIRST_ROWS = 1_024
+"""Room of a file at first: a recording may have thousands of instruments with few rows each."""
+HASHED_ROWS = 8_192
+"""Rows that are copied and hashed at a time: they stay in the cache."""
 
 _CHANNEL_INDEX = np.array(
     [layout.CHANNELS.index(layout.CHANNEL_OF[kind]) if kind in layout.CHANNEL_OF else -1 for kind in range(128)]
@@ -39,48 +44,51 @@ class DayDraft:
     def __init__(self, number: int, folder: Path, instrument: Instrument, schema: Any) -> None:
         self.number, self.folder, self.instrument, self.schema = number, folder, instrument, schema
         self.files: dict[str, FileDraft] = {}
+        self.press = Press()
+        self.rows = np.empty(HASHED_ROWS, EVENT)
         self.seen = DayQuality()
         self.next_message = 0
         self.state = "empty"
 
     def write(self, events: np.ndarray, message: np.ndarray | None) -> None:
         """Count rows and hand them to their channels."""
-        ends = (events["flags"] & LAST) != 0
-        ordinal = np.cumsum(ends) - ends
         if message is None:
-            message = self.next_message + ordinal
+            message = np.empty(len(events), np.int64)
+            filing.number(events, self.next_message, message)
         if message[0] < self.next_message:
             raise ConfigError("message", int(message[0]), f"does not follow the last one, {self.next_message - 1}")
         self.next_message = int(message[-1]) + 1
-        self._count(events, ends)
-        firsts = np.concatenate(([0], np.flatnonzero(ends)[:-1] + 1))
-        kinds = events["kind"][firsts]
-        for kind in np.unique(kinds).tolist():
-            if kind not in layout.CHANNEL_OF:
-                raise DataError(f"{self.instrument.name}: the store has no channel for events of kind {kind}")
-        of_row = _CHANNEL_INDEX[kinds][ordinal]
-        for index in np.unique(of_row).tolist():
+        channels = np.empty(len(events), np.int8)
+        for index in np.flatnonzero(self._count(events, channels)).tolist():
             name = layout.CHANNELS[index]
             if name not in self.files:
-                self.files[name] = FileDraft(self.folder / f"{name}.part", self.instrument, self.schema)
-            mine = np.flatnonzero(of_row == index)
-            self.files[name].append(chosen(events, mine), np.asarray(message[mine], np.int64))
+                self.files[name] = FileDraft(self.folder / f"{name}.part", self.instrument, self.schema, self.press)
+            self.files[name].append(events, message, channels, index, self.rows)
 
-    def _count(self, events: np.ndarray, ends: np.ndarray) -> None:
-        counts, kinds, flags = self.seen.counts, events["kind"], events["flags"]
-        books = kinds == BOOK
-        counts.messages += int(np.count_nonzero(ends))
-        counts.depth_messages += int(np.count_nonzero(ends & books & ((flags & SNAPSHOT) == 0)))
-        counts.trades += int(np.count_nonzero(kinds == TRADE))
-        counts.snapshots += int(np.count_nonzero((flags & CLEAR) != 0))
-        counts.off_tick += int(np.count_nonzero((flags & OFF_TICK) != 0))
-        counts.exch_ts_backsteps += int(np.count_nonzero((flags & BAD_TS) != 0))
-        for row in events[(kinds == GAP) | (books & ends & ((flags & SNAPSHOT) != 0))]:
-            ts = int(row["ts"])
-            if row["kind"] == GAP:
-                self._lose(Gap(self.instrument.name, ts, int(row["seq"]), int(row["value"])))
-            else:
-                self._recover(ts)
+    def _count(self, events: np.ndarray, channels: np.ndarray) -> np.ndarray:
+        """Fill in the channel of each row; the number of rows by channel."""
+        rows, found = np.zeros(len(layout.CHANNELS), np.int64), np.zeros(filing.NOTED + 1, np.int64)
+        unknown = filing.tally(events, _CHANNEL_INDEX, channels, found, rows)
+        if unknown >= 0:
+            kind = int(events["kind"][unknown])
+            raise DataError(f"{self.instrument.name}: the store has no channel for events of kind {kind}")
+        counts = self.seen.counts
+        counts.messages += int(found[filing.MESSAGES])
+        counts.depth_messages += int(found[filing.DEPTH])
+        counts.trades += int(found[filing.TRADES])
+        counts.snapshots += int(found[filing.SNAPSHOTS])
+        counts.off_tick += int(found[filing.OFF_GRID])
+        counts.exch_ts_backsteps += int(found[filing.BAD_TIMES])
+        if found[filing.NOTED]:
+            kinds, flags = events["kind"], events["flags"]
+            recovered = (kinds == BOOK) & ((flags & (LAST | SNAPSHOT)) == LAST | SNAPSHOT)
+            for row in events[(kinds == GAP) | recovered]:
+                ts = int(row["ts"])
+                if row["kind"] == GAP:
+                    self._lose(Gap(self.instrument.name, ts, int(row["seq"]), int(row["value"])))
+                else:
+                    self._recover(ts)
+        return rows
 
     def _lose(self, gap: Gap) -> None:
         self.seen.counts.breaks += 1
@@ -109,61 +117,109 @@ class DayDraft:
 
     def abandon(self) -> None:
         """Close the files as they are."""
+        self.press.close()
         for file in self.files.values():
             file.abandon()
+
+
+def new_columns(rows: int) -> Columns:
+    """Room for rows as columns, in the order of the arguments of `filing.take`."""
+    fields = [(name, filing.COLUMNS[name]) for name in filing.COLUMNS.names or ()]
+    return {name: np.empty((rows, *kind.shape), kind.base) for name, kind in fields}
+
+
+class Press:
+    """Has one row group at a time encoded and written by a thread; room for columns goes round."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "replay-parquet")
+        self._pressing: Future[None] | None = None
+        self._spare: list[Columns] = []
+
+    def columns(self) -> Columns:
+        """Room for a row group."""
+        return self._spare.pop() if self._spare else new_columns(ROW_GROUP_ROWS)
+
+    def write(self, parquet: Any, columns: Columns, batch: Any) -> None:
+        """Write a batch made of `columns`, which belong to the press from now on; raises what went wrong before."""
+        self.wait()
+        self._pressing = self._thread.submit(self._write, parquet, columns, batch)
+
+    def _write(self, parquet: Any, columns: Columns, batch: Any) -> None:
+        parquet.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+        self._spare.append(columns)
+
+    def wait(self) -> None:
+        """All is written; raises what went wrong."""
+        pressing, self._pressing = self._pressing, None
+        if pressing is not None:
+            pressing.result()
+
+    def close(self) -> None:
+        """End the thread, whatever became of its work."""
+        self._thread.shutdown()
 
 
 class FileDraft:
     """One Parquet file on its way: rows wait until a row group is full."""
 
-    def __init__(self, path: Path, instrument: Instrument, schema: Any) -> None:
-        self.path, self.instrument, self.schema = path, instrument, schema
+    def __init__(self, path: Path, instrument: Instrument, schema: Any, press: Press) -> None:
+        self.path, self.instrument, self.schema, self.press = path, instrument, schema, press
         self.sink: Any = None
         self.parquet: Any = None
-        self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
-        self.waiting_rows = self.rows = self.messages = 0
+        self.columns = new_columns(min(FIRST_ROWS, ROW_GROUP_ROWS))
+        self.waiting_rows = 0
         self.hashes = hashlib.sha256(), hashlib.sha256()
-        self.first_us = self.last_us = self.first_seq = self.last_seq = self.max_latency_us = 0
-        self.low: dict[str, int] = {}
-        self.high: dict[str, int] = {}
+        self.facts = filing.new_facts()
+        self.factors = mantissa(instrument.tick)[0], mantissa(instrument.lot)[0]
+        self.first_us = self.last_us = self.first_seq = self.last_seq = 0
 
-    def append(self, events: np.ndarray, message: np.ndarray) -> None:
-        """Take rows that are this file's own; writes full row groups."""
-        for name in ("instrument", "source", "pad2", "pad4"):
-            events[name] = 0
-        self.hashes[0].update(events.view(np.uint8).data)
-        self.hashes[1].update(message.view(np.uint8).data)
-        if not self.rows:
-            self.first_us, self.first_seq = int(events["ts"][0]), int(events["seq"][0])
-        self.last_us, self.last_seq = int(events["ts"][-1]), int(events["seq"][-1])
-        self.max_latency_us = max(self.max_latency_us, int((events["ts"] - events["exch_ts"]).max()))
-        for name in _WATCHED:
-            low, high = int(events[name].min()), int(events[name].max())
-            self.low[name], self.high[name] = min(low, self.low.get(name, low)), max(high, self.high.get(name, high))
-        self.rows += len(events)
-        self.messages += int(np.count_nonzero(events["flags"] & LAST))
-        self.waiting.append((events, message))
-        self.waiting_rows += len(events)
-        if self.waiting_rows >= ROW_GROUP_ROWS:
-            self._write_groups(ROW_GROUP_ROWS)
+    def append(
+        self, events: np.ndarray, message: np.ndarray, channels: np.ndarray, channel: int, rows: np.ndarray
+    ) -> None:
+        """Take the rows that are this file's own; writes full row groups.  `rows` is room for records."""
+        start = 0
+        while start < len(events):
+            first, at = not self.facts["rows"][0], self.waiting_rows
+            start, taken = filing.take(
+                events, message, channels, start, channel, at, *self.factors, self.facts[0], rows,
+                *self.columns.values(),
+            )  # fmt: skip
+            if not taken:
+                return
+            self.hashes[0].update(rows[:taken].view(np.uint8).data)
+            self.hashes[1].update(self.columns["message"][at : at + taken].view(np.uint8).data)
+            if first:
+                self.first_us, self.first_seq = int(rows["ts"][0]), int(rows["seq"][0])
+            self.last_us, self.last_seq = int(rows["ts"][taken - 1]), int(rows["seq"][taken - 1])
+            self.waiting_rows += taken
+            if self.waiting_rows == ROW_GROUP_ROWS:
+                self._write_group()
+                self.columns = self.press.columns()
+            elif self.waiting_rows == len(self.columns["ts"]):
+                self._widen()
 
-    def _write_groups(self, least: int) -> None:
-        """Write row groups while at least `least` rows wait."""
-        events = joined([rows for rows, _ in self.waiting])
-        message = np.concatenate([numbers for _, numbers in self.waiting])
-        at = 0
-        while len(events) - at >= least:
-            stop = min(at + ROW_GROUP_ROWS, len(events))
-            columns: Columns = {name: events[name][at:stop] for name in NAMES if name != "message"}
-            columns["message"] = message[at:stop]
-            if self.parquet is None:
-                self.sink = pa.OSFile(fspath(self.path), "wb")
-                self.parquet = pq.ParquetWriter(self.sink, self.schema, **encoded(columns))
-            batch = record_batch(columns, self.schema, self.instrument)
-            self.parquet.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
-            at = stop
-        self.waiting = [(events[at:].copy(), message[at:].copy())]
-        self.waiting_rows = len(events) - at
+    def _widen(self) -> None:
+        """Make more room for the first row group."""
+        before, self.columns = self.columns, new_columns(min(2 * self.waiting_rows, ROW_GROUP_ROWS))
+        for name, values in before.items():
+            self.columns[name][: self.waiting_rows] = values
+
+    def _write_group(self) -> None:
+        for name, factor in zip(("price", "qty"), self.factors):
+            limit, which = (10**DIGITS - 1) // factor, filing.WATCHED.index(name)
+            if self.facts["high"][0, which] > limit or self.facts["low"][0, which] < -limit:
+                raise DataError(
+                    f"{self.instrument.name}: a {name} has more than {DIGITS} digits at "
+                    f"{self.schema.field(name).type.scale} decimals",
+                    hint="give the instrument a coarser tick or lot",
+                )
+        if self.parquet is None:
+            self.sink = pa.OSFile(fspath(self.path), "wb")
+            settings = encoded(self.columns["message"][: self.waiting_rows])
+            self.parquet = pq.ParquetWriter(self.sink, self.schema, **settings)
+        self.press.write(self.parquet, self.columns, record_batch(self.columns, self.waiting_rows, self.schema))
+        self.waiting_rows = 0
 
     def digest(self) -> str:
         """Digest in hex of the rows so far."""
@@ -174,16 +230,20 @@ class FileDraft:
         quality: DayQuality, origin: str,
     ) -> Footer:  # fmt: skip
         """All facts of this file."""
-        constants = {name: low for name, low in self.low.items() if low == self.high[name]}
+        facts = self.facts[0]
+        lows, highs = facts["low"].tolist(), facts["high"].tolist()
+        constants = {name: low for name, low, high in zip(filing.WATCHED, lows, highs) if low == high}
         return Footer(
-            self.instrument, channel, day, self.rows, self.messages, self.first_us, self.last_us, self.first_seq,
-            self.last_seq, self.max_latency_us, self.digest(), constants, siblings, source_files, quality, origin,
+            self.instrument, channel, day, int(facts["rows"]), int(facts["messages"]), self.first_us, self.last_us,
+            self.first_seq, self.last_seq, int(facts["latency_us"]), self.digest(), constants, siblings, source_files,
+            quality, origin,
         )  # fmt: skip
 
     def finish(self, footer: Footer) -> None:
         """Write what waits and the footer; the file is then on the disk."""
         if self.waiting_rows:
-            self._write_groups(1)
+            self._write_group()
+        self.press.wait()
         self.parquet.add_key_value_metadata({KEY: footer.text().encode()})
         self.parquet.close()
         self.sink.close()

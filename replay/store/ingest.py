@@ -27,6 +27,7 @@ from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -113,10 +114,12 @@ class Watch:
     def __init__(self, counters: Any, index: int, limit: int) -> None:
         self.counters, self.at, self.limit = counters, 1 + 2 * index, limit
         self.parent = os.getppid()
+        self.counting = Lock()
 
     def read(self, count: int) -> None:
-        """Count bytes; Stopped when the import was given up or the process that wanted it is gone."""
-        self.counters[self.at + 1] = min(self.counters[self.at + 1] + count, self.limit)
+        """Count bytes, in any thread; Stopped when the import was given up or the process that wanted it is gone."""
+        with self.counting:
+            self.counters[self.at + 1] = min(self.counters[self.at + 1] + count, self.limit)
         self._check()
 
     def wrote(self, rows: int) -> None:
@@ -335,16 +338,14 @@ class _Reporting(Watch):
 
     def __init__(self, counters: Any, index: int, limit: int, progress: Progress, total: int) -> None:
         super().__init__(counters, index, limit)
-        self.progress, self.total, self.writing = progress, total, False
+        self.progress, self.total, self.reporting = progress, total, Lock()
 
     def read(self, count: int) -> None:
         super().read(count)
-        if not self.writing:  # from then on another thread reads
-            self.report()
+        self.report()
 
     def wrote(self, rows: int) -> None:
         super().wrote(rows)
-        self.writing = True
         self.report()
 
     def end(self) -> None:
@@ -352,7 +353,8 @@ class _Reporting(Watch):
         self.report()
 
     def report(self) -> None:
-        self.progress(*_sums(self.counters), self.total)
+        with self.reporting:  # several threads read, another one writes
+            self.progress(*_sums(self.counters), self.total)
 
 
 def _stop(counters: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextvars import copy_context
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -14,7 +15,7 @@ def prefetched(items: Iterator[T], depth: int = 4) -> Iterator[T]:
     """The same items in the same order; a thread makes up to `depth` + 1 of them ahead.
 
     What `items` raises is raised here, in its place.  The thread ends with the iteration, also when that is given up;
-    a generator is then closed by the thread that ran it.
+    a generator is then closed by the thread that ran it.  What the thread reads is metered as here.
     """
     ready: Queue[tuple[bool, T | BaseException | None]] = Queue(depth)
     stop = Event()
@@ -31,7 +32,7 @@ def prefetched(items: Iterator[T], depth: int = 4) -> Iterator[T]:
         except BaseException as error:
             ready.put((True, error))
 
-    thread = Thread(target=work, name="replay-prefetch", daemon=True)
+    thread = Thread(target=copy_context().run, args=(work,), name="replay-prefetch", daemon=True)
     thread.start()
     try:
         while True:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from replay.errors import ConfigError, DataError, did_you_mean
-from replay.events import LAST
 from replay.instruments import Instrument
 from replay.quality import InstrumentQuality
 from replay.sources import Source
@@ -37,16 +36,18 @@ def _counts(source: Source) -> list[InstrumentQuality]:
 
 def _share(events: np.ndarray, messages: int, writers: Sequence[Writer]) -> int:
     """Hand the rows of one day to the writers of their instruments; `messages` came before them, more came now."""
-    ends = (events["flags"] & LAST) != 0
-    numbers = messages + np.cumsum(ends) - ends
-    instruments = events["instrument"]
-    for index in range(int(instruments.min()), int(instruments.max()) + 1):
-        mine = np.flatnonzero(instruments == index)
-        if len(mine) == len(events):
-            writers[index].write(events, numbers)
-        elif len(mine):
+    from replay.kernel.filing import number
+
+    events, numbers = np.ascontiguousarray(events), np.empty(len(events), np.int64)
+    messages, low, high = number(events, messages, numbers)
+    if low == high:
+        writers[low].write(events, numbers)
+        return messages
+    for index in range(low, high + 1):
+        mine = np.flatnonzero(events["instrument"] == index)
+        if len(mine):
             writers[index].write(chosen(events, mine), numbers[mine])
-    return int(numbers[-1]) + 1
+    return messages
 
 
 @dataclass(frozen=True, slots=True)

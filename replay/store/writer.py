@@ -11,23 +11,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from replay.errors import ConfigError, DataError, did_you_mean
-from replay.events import EVENT, LAST
+from replay.events import EVENT
 from replay.instruments import Instrument
 from replay.quality import InstrumentQuality
 from replay.store import layout
 from replay.store.aside import Slot, writing_errors
 from replay.store.catalog import Catalog
 from replay.store.columns import schema_of
-from replay.store.draft import DayDraft
 from replay.store.footer import SourceFile
+
+if TYPE_CHECKING:
+    from replay.store.draft import DayDraft
 
 Existing = Literal["error", "replace", "skip"]
 EXISTING: tuple[Existing, ...] = ("error", "replace", "skip")
+MISNUMBERED = "must be one number a message, growing"
 
 
 class Writer:
@@ -74,6 +77,8 @@ class Writer:
         if not len(events):
             return
         try:
+            events = np.ascontiguousarray(events)
+            message = None if message is None else np.ascontiguousarray(message, np.int64)
             self._check(events, message)
             for day, part in layout.day_slices(events["ts"]):
                 self._write_day(day, events[part], None if message is None else message[part])
@@ -112,23 +117,27 @@ class Writer:
             self.abort()
 
     def _check(self, events: np.ndarray, message: np.ndarray | None) -> None:
+        from replay.kernel import filing
+
         if events.dtype != EVENT:
             raise ConfigError("events", str(events.dtype), "must be an array of replay.events.EVENT records")
-        steps = np.diff(events["ts"])
-        if int(events["ts"][0]) < self._last_us or (steps < 0).any():
+        if message is not None and len(message) != len(events):
+            raise ConfigError("message", self.instrument.name, MISNUMBERED)
+        numbers = message
+        if numbers is None:
+            numbers = np.empty(len(events), np.int64)
+            filing.number(events, 0, numbers)
+        found = filing.check(events, numbers, self._last_us)
+        if found == filing.BACKSTEP:
             raise ConfigError("events", self.instrument.name, "ts steps back", "sort the rows by ts (stable)")
-        ends = (events["flags"] & LAST) != 0
-        if not ends[-1]:
+        if found == filing.OPEN_END:
             raise ConfigError("events", self.instrument.name, "the last message of a batch is not closed by LAST")
-        if (steps[~ends[:-1]] != 0).any():
+        if found == filing.MIXED_TIMES:
             raise ConfigError("events", self.instrument.name, "the rows of a message have different ts")
-        if events["instrument"].min() != events["instrument"].max():
+        if found == filing.MIXED_INSTRUMENTS:
             raise ConfigError("events", self.instrument.name, "rows of several instruments", "use Store.record")
-        if message is None:
-            return
-        grows = np.diff(message)
-        if len(message) != len(events) or (grows[ends[:-1]] <= 0).any() or (grows[~ends[:-1]] != 0).any():
-            raise ConfigError("message", self.instrument.name, "must be one number a message, growing")
+        if found == filing.MISNUMBERED:
+            raise ConfigError("message", self.instrument.name, MISNUMBERED)
 
     def _write_day(self, day: int, events: np.ndarray, message: np.ndarray | None) -> None:
         if day == self._skipping:
@@ -165,6 +174,8 @@ class Writer:
         )  # fmt: skip
 
     def _open(self, day: int) -> None:
+        from replay.store.draft import DayDraft
+
         with writing_errors(self.root):
             if self._slot is None:
                 self._slot = Slot(self.root)
@@ -183,6 +194,7 @@ class Writer:
             for channel, file in day.files.items():
                 footer = file.footer(channel, day.number, siblings, self.source_files, quality, self.origin)
                 file.finish(footer)
+            day.press.close()
             for channel, file in day.files.items():
                 place = self.root / layout.file_path(name, channel, day.number)
                 place.parent.mkdir(parents=True, exist_ok=True)

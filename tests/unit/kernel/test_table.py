@@ -19,10 +19,13 @@ PLAN = np.array([WORD, WORD, WHOLE, NUMBER, SKIP, IDENT, WORD], np.int64)
 
 NUMBERS = st.one_of(
     st.decimals(-(10**9), 10**9, places=9).map(lambda d: format(d, "f")),
+    st.from_regex(r"\d{1,9}\.\d{0,9}", fullmatch=True, alphabet="0123456789."),
     st.sampled_from(["", "nan", "inf", "1e-7", "1E3", ".5", "5.", "-0", "0.000", "100", "1.2300", "+1", "0" * 30]),
     st.integers(-(10**18) + 1, 10**18 - 1).map(str),
 )
-WHOLES = st.one_of(st.integers(0, 4 * 10**18 - 1).map(str), st.sampled_from(["", "nan", "007"]))
+WHOLES = st.one_of(
+    st.integers(0, 4 * 10**18 - 1).map(str), st.integers(10**14, 10**17).map(str), st.sampled_from(["", "nan", "007"])
+)
 TEXT = st.text("abcXYZ09-_ ", max_size=9)
 ROWS = st.lists(
     st.tuples(st.sampled_from(["a", "bb"]), st.sampled_from(["X", "Y-1", "ZZ"]), WHOLES, NUMBERS, TEXT, TEXT, TEXT),
