@@ -91,7 +91,7 @@ def _wrong_call(node: ast.Call, function: Callable[..., Any]) -> str:
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     if called.value.id != "ctx" or "ctx" not in names or any(isinstance(given, ast.Starred) for given in node.args):
         return ""
-    method = getattr(Context, called.attr, None)
+    method = vars(Context).get(called.attr)  # no static one: it takes no `self`
     keywords = [keyword.arg for keyword in node.keywords]
     if not inspect.isfunction(method) or None in keywords:
         return ""

@@ -72,6 +72,7 @@ def test_what_has_no_machine_form_is_refused(tmp_path: Path, body: str, told: st
         "self.n = max(len([x for x in (1, 2)]), 3)",
         "ctx.buy(0, 1, ticks=trade.ticks, post_only=True, tag=3)",
         "try: self.n = 1 // self.n\nexcept Exception: self.n = 5",
+        "self.n = int(ctx.reason(-7) == 'off-lot')",
         "self.n = True if __name__ else False",
     ],
 )
