@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -33,6 +34,17 @@ PARTS = {
 }  # fmt: skip
 
 
+HANDED = ("Order", "Fill", "Trade", "Liquidation", "Quote", "Funding", "Gap", "Timer")
+"""What handlers are handed: their variables are listed."""
+
+
+def _example(thing: type) -> str:
+    """The file in the docstring of the module of a class: all indented lines."""
+    text = inspect.getdoc(sys.modules[thing.__module__]) or ""
+    kept = [line for line in text.splitlines() if line.startswith("    ") or not line]
+    return "\n".join(kept).strip("\n")
+
+
 def reference() -> str:
     """The page."""
     lines = ["# Reference", "", "Made from the docstrings by `python docs/make_reference.py`.", ""]
@@ -48,6 +60,11 @@ def _entry(path: str, title: str, thing: Any, level: str) -> list[str]:
     lines = [f"{level} `{title}`", "", f"`{path}{_signature(thing)}`", "", _words(thing), ""]
     if not inspect.isclass(thing):
         return lines
+    if title in HANDED:
+        names = dict.fromkeys(name for base in thing.__mro__ for name in vars(base).get("__slots__", ()))
+        lines += [f"Variables: {', '.join(f'`{name}`' for name in sorted(names) if name[0] != '_')}.", ""]
+    if title == "RunSettings":
+        lines += ["```toml", textwrap.dedent(_example(thing)), "```", ""]
     for name, member in vars(thing).items():
         if name.startswith("_") or not (inspect.getdoc(member) or "").strip():
             continue
@@ -61,7 +78,9 @@ def _entry(path: str, title: str, thing: Any, level: str) -> list[str]:
 
 def _signature(thing: Any) -> str:
     """Arguments with defaults, without annotations and `self`; nothing for what takes none of its own."""
-    if inspect.isclass(thing) and issubclass(thing, BaseException):
+    if inspect.isclass(thing) and (
+        issubclass(thing, BaseException) or isinstance(vars(thing).get("__new__"), staticmethod)
+    ):
         thing = thing.__init__
     try:
         found = inspect.signature(thing)

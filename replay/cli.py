@@ -9,6 +9,7 @@ traceback of a bug is written to a file that is named; with REPLAY_DEBUG=1 every
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -114,6 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argparse itself ends the process (SystemExit 0) for --help and --version.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ─ shows ?
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn  # type: ignore[assignment]

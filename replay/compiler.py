@@ -10,7 +10,7 @@ instruments by name, open files, print).  Between them the variables live in the
 at the end.
 
 What cannot be compiled is a CompileError.  Before anything compiles it tells of variables with a type that has no
-machine form, without a default, or that hold something else than their annotation says.
+machine form, without a default, or that hold something else than their annotation says, and of what `refusals` finds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import ast
 import ctypes
 import hashlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin, get_type_h
 import numpy as np
 
 from replay.errors import CompileError
+from replay.refusals import refuse
 from replay.strategy import HANDLERS, Strategy
+from replay.terminal import say_when_compiling
 from replay.window import Window
 
 if TYPE_CHECKING:
@@ -294,6 +297,8 @@ def compile_strategy(strategy: Strategy) -> tuple[Plan, Any]:
 
     Raises CompileError with class, method and line.
     """
+    from numba.core.errors import UnsupportedBytecodeError
+
     from replay.kernel.build import BuildError, build
     from replay.kernel.jit import CACHE_DIR, jit_is_on
 
@@ -303,6 +308,7 @@ def compile_strategy(strategy: Strategy) -> tuple[Plan, Any]:
     made = plan(strategy)
     if made.digest in _built:
         return made, _built[made.digest]
+    refuse(cls, made.methods, made.handlers)
     folder = CACHE_DIR / "strategies" / made.digest
     try:
         _built[made.digest] = build(made.name, made.layout, made.methods, made.constants, made.handlers, folder)
@@ -310,6 +316,8 @@ def compile_strategy(strategy: Strategy) -> tuple[Plan, Any]:
     except BuildError as error:
         method = error.method.rpartition(".")[2]
         raise CompileError(cls.__name__, method, error.problem, error.line) from error
+    except UnsupportedBytecodeError as error:  # of code without a source; it is no NumbaError
+        raise CompileError(cls.__name__, "", f"{error} Run interpreted.", 0) from error
 
 
 class Machine:
@@ -322,6 +330,7 @@ class Machine:
         from replay.kernel import native
         from replay.kernel.services import addresses
 
+        say_when_compiling(sys.stderr, "drive", "compiled strategies")
         self._session, self._compiled = session, compiled
         self._records = [np.zeros(1, made.layout) for made, _ in compiled]
         words = native.STRATEGY0 + native.STRATEGY_WORDS * len(compiled)

@@ -103,6 +103,8 @@ class Replay:
         batch_rows: int = BATCH_ROWS,
         progress: Progress | None = None,
     ) -> None:
+        if isinstance(instruments, (str, Instrument)):
+            instruments = [instruments]
         names = [i if isinstance(i, str) else i.name for i in instruments]
         if isinstance(sources, (str, Path)):
             from replay.store import Store

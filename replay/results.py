@@ -24,6 +24,7 @@ from replay.curve import Curve
 from replay.errors import ConfigError, did_you_mean
 from replay.frames import arrow_table, fills_table, optional
 from replay.instruments import Instrument
+from replay.kernel import codes
 from replay.metrics import Metrics, metrics_of
 from replay.outcome import InstrumentResult, instrument_result
 from replay.positions import positions_of
@@ -114,6 +115,12 @@ class Result:
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------------- sums
+
+    @property
+    def rejections(self) -> dict[str, int]:
+        """How many orders the venue rejected, by reason; `refusals` are requests that never left."""
+        reasons = self.orders["reason"][self.orders["status"] == codes.REJECTED]
+        return {codes.REASONS[int(i)]: int(n) for i, n in zip(*np.unique(reasons, return_counts=True))}
 
     @property
     def digest(self) -> str:

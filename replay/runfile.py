@@ -198,6 +198,8 @@ class RunSettings:
         self.output.only(("save", "report", "fills"))
         self.save_to, self.report_to = self._place("save"), self._place("report")
         self.fills = self.output.get("fills", int, 10)
+        if self.fills < 0:
+            raise self.output.wrong("fills", "must be at least 0", "it says how many of the last fills are listed")
 
     def _place(self, key: str) -> Path | None:
         place = self.output.get(key, str)
@@ -280,9 +282,15 @@ class RunSettings:
         assert self.store is not None
         start_us = self._start_us()
         with self.data.blamed("store"):
+            store = Store(self.store)
+            known = store.names()
+        for name in self.instruments:
+            if name not in known:
+                raise self.data.wrong("instruments", f"{name} is not in the store", did_you_mean(name, known))
+        with self.data.blamed("store"):
             if self.cache is None:
-                return Store(self.store).source(self.instruments, start_us, warm=True)
-            source = Store(self.store).source(self.instruments)
+                return store.source(self.instruments, start_us, warm=True)
+            source = store.source(self.instruments)
         return self._cached(source, self.cache)
 
     def _cached(self, source: StoreSource, cache: str) -> Source:

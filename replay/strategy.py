@@ -3,14 +3,19 @@
 A strategy is a class with handlers and typed class variables.  Overriding a handler subscribes to it; the engine runs
 in compiled code until the next event that somebody subscribed to.  Class variables with an annotation are parameters
 (given to the constructor) and state (assigned in handlers).  A method whose name begins with `on_` and is no handler
-is a mistake and refused when the class is made.
+is a mistake and refused when the class is made, as is a handler that cannot take what it is called with.
+
+Every instance has lists, dicts, sets, arrays and windows of its own, with an annotation or without: two strategies of
+one run share nothing.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
+from collections import deque
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from replay.errors import ConfigError, did_you_mean
@@ -33,6 +38,9 @@ HANDLERS = (
     "on_gap",
 )
 
+_HELD = (list, dict, set, bytearray, deque, Window)
+"""What a class variable may hold that handlers change in place."""
+
 
 class Strategy:
     """Subclass, override handlers, run with `Replay(...).run(YourStrategy(parameter=value))`.
@@ -48,12 +56,26 @@ class Strategy:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in vars(cls):
+        for name, value in vars(cls).items():
             if name.startswith("on_") and name not in HANDLERS:
                 raise ConfigError(
                     "", None, f"{cls.__name__}.{name} is not a handler and would never be called",
                     did_you_mean(name, HANDLERS),
                 )  # fmt: skip
+            if name in HANDLERS and isinstance(value, FunctionType):
+                _check_arguments(cls, value)
+
+    def __new__(cls, *args: Any, **parameters: Any) -> Self:
+        """An instance with copies of what its class variables hold; here, as `__init__` may be the user's."""
+        made = super().__new__(cls)
+        for owner in reversed(cls.__mro__[: cls.__mro__.index(Strategy)]):
+            for name, value in vars(owner).items():
+                if isinstance(value, _HELD) or hasattr(type(value), "__array__"):
+                    if not name.startswith("__"):
+                        made.__dict__[name] = copy.deepcopy(value)
+                else:
+                    made.__dict__.pop(name, None)
+        return made
 
     def __init__(self, **parameters: Any) -> None:
         known = self.parameter_types()
@@ -63,11 +85,8 @@ class Strategy:
                     f"{type(self).__name__}({name})", value, "no such parameter", did_you_mean(name, known)
                 )
         for name, kind in known.items():
-            default = getattr(type(self), name, None)
             if name in parameters:
                 setattr(self, name, _fitted(f"{type(self).__name__}.{name}", parameters[name], kind))
-            elif isinstance(default, (list, dict, set, Window)) or hasattr(default, "__array__"):
-                setattr(self, name, copy.deepcopy(default))
 
     def under(self, **models: Any) -> Self:
         """Run this instance with models of its own: `Maker(lots=5).under(queue=RiskAverseQueue())`.
@@ -124,6 +143,24 @@ class Strategy:
     def overrides(self, handler: str) -> bool:
         """Whether the class defines `handler` itself."""
         return getattr(type(self), handler) is not getattr(Strategy, handler)
+
+
+def _check_arguments(cls: type, handler: FunctionType) -> None:
+    """ConfigError when a handler of a class cannot take what it is called with."""
+    expected = list(inspect.signature(getattr(Strategy, handler.__name__)).parameters)
+    signature = inspect.signature(handler)
+    if inspect.isgeneratorfunction(handler) or inspect.iscoroutinefunction(handler):
+        word = "async" if inspect.iscoroutinefunction(handler) else "yield"
+        name = f"{cls.__name__}.{handler.__name__}"
+        raise ConfigError("", None, f"{name} would never run: it is a handler with {word!r}", "take that word out")
+    try:
+        signature.bind(*expected)
+    except TypeError:
+        arguments = ", ".join(expected)
+        raise ConfigError(
+            "", None, f"{cls.__name__}.{handler.__name__}{signature} cannot be called with ({arguments})",
+            f"write def {handler.__name__}({arguments})",
+        ) from None  # fmt: skip
 
 
 def _fitted(name: str, value: Any, kind: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from html import escape
 from typing import TYPE_CHECKING
@@ -22,16 +23,14 @@ def text(result: Result) -> str:
         f"{result.rows:,} rows",
         "",
     ]
-    head = f"{'instrument':<26}{'fills':>7}{'maker':>7}{'position':>12}{'P&L':>14}{'fees':>12}"
-    head += f"{'funding':>12}{'net':>14}"
+    wide = max([25, *(len(part.name) for part in result.summary_by_instrument)])
+    head = _row("instrument", wide, ("fills", "maker", "position", "P&L", "fees", "funding", "net"))
     lines += [head, "─" * len(head)]
     for part in result.summary_by_instrument:
         maker = f"{100 * part.maker_fills / part.fills:.0f} %" if part.fills else "–"
         digits = 8 if abs(part.net) < 1 and part.net else 2
-        lines.append(
-            f"{part.name:<26}{part.fills:>7,}{maker:>7}{part.size:>12}{part.pnl:>14,.{digits}f}"
-            f"{part.fees:>12,.{digits}f}{part.funding:>12,.{digits}f}{part.net:>14,.{digits}f} {part.currency}"
-        )
+        money = (f"{amount:,.{digits}f}" for amount in (part.pnl, part.fees, part.funding, part.net))
+        lines.append(f"{_row(part.name, wide, (f'{part.fills:,}', maker, part.size, *money))} {part.currency}")
     lines.append("")
     for currency in dict.fromkeys(part.currency for part in result.summary_by_instrument):
         lines += headline(result.metrics(currency))
@@ -43,17 +42,32 @@ def text(result: Result) -> str:
         if part.expired:
             lines.append(f"{part.name}: {part.expired:+,} lots settled with the underlying at {part.settled_at:,.8g}")
         if part.blind_us:
-            lines.append(f"{part.name}: blind for {part.blind_us / US_PER_S:,.3f} s in {part.gaps} gaps")
-    if result.refusals:
-        lines.append("refused: " + ", ".join(f"{n:,} × {reason}" for reason, n in sorted(result.refusals.items())))
+            gaps = f"{part.gaps} gap{'' if part.gaps == 1 else 's'}"
+            lines.append(f"{part.name}: blind for {part.blind_us / US_PER_S:,.3f} s in {gaps}")
+    for name, counts in (("refused", result.refusals), ("rejected by the venue", result.rejections)):
+        if counts:
+            lines.append(f"{name}: " + ", ".join(f"{n:,} × {reason}" for reason, n in sorted(counts.items())))
     if result.open_orders:
-        lines.append(f"{result.open_orders:,} orders were open at the end and count as cancelled")
+        were = (
+            "order was open at the end and counts"
+            if result.open_orders == 1
+            else "orders were open at the end and count"
+        )
+        lines.append(f"{result.open_orders:,} {were} as cancelled")
     if result.liquidations:
         lines.append(f"{result.liquidations} liquidations of own positions")
     if result.mode_reason:
         lines.append(f"not compiled: {result.mode_reason}")
     lines.append(f"digest {result.digest[:16]}")
     return "\n".join(lines)
+
+
+WIDTHS = (7, 6, 11, 13, 11, 11, 13)
+"""Of the columns behind the name; what is wider moves the rest, but never touches its neighbour."""
+
+
+def _row(name: str, wide: int, cells: Iterable[str]) -> str:
+    return f"{name:<{wide}}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, WIDTHS))
 
 
 def headline(metrics: Metrics) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from typing import TextIO
 INTERVAL_S = 0.1
 
 
-def say_when_compiling(stream: TextIO) -> None:
-    """Tell a person why nothing happens for a minute: the engine's kernels are not in the cache yet."""
+def say_when_compiling(stream: TextIO, kernel: str = "advance", of: str = "") -> None:
+    """Tell a person why nothing happens for a minute: the engine's entry `kernel` is not in the cache yet."""
     from replay.kernel.jit import is_compiled
 
-    if not is_compiled("advance"):
-        stream.write("tickreplay: compiling the engine, once for this installation, about a minute …\n")
+    if not is_compiled(kernel):
+        what = f"the engine of {of}" if of else "the engine"
+        stream.write(f"tickreplay: compiling {what}, once for this installation, about a minute …\n")
         stream.flush()
 
 
@@ -37,6 +39,7 @@ class ProgressLine:
     def show(self, text: str) -> None:
         """Replace the line by `text` (no newline in it)."""
         if self.active and self.clock() >= self.next_s:
+            text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be overwritten
             self.stream.write("\r" + text.ljust(len(self.shown)))
             self.stream.flush()
             self.shown = text

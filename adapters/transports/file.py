@@ -59,6 +59,11 @@ class _Metered(io.FileIO):
         return count
 
 
+def _missing(path: Path) -> DataError:
+    hint = "a shell replaces ~ only where it begins a word and is not quoted" if path.parts[:1] == ("~",) else ""
+    return DataError("no such file", str(path), hint=hint)
+
+
 def open_recording(path: Path) -> IO[bytes]:
     """A readable stream of the decompressed bytes; DataError when the file cannot be opened."""
     if path.is_dir():
@@ -66,7 +71,7 @@ def open_recording(path: Path) -> IO[bytes]:
     try:
         raw: IO[bytes] = io.BufferedReader(_Metered(path), BLOCK_BYTES)
     except FileNotFoundError:
-        raise DataError("no such file", str(path)) from None
+        raise _missing(path) from None
     except OSError as error:
         raise DataError(f"cannot be opened ({error.strerror})", str(path)) from error
     try:
@@ -98,7 +103,7 @@ def open_member(path: Path) -> IO[bytes]:
             raise DataError(f"the archive holds {len(members)} files instead of one", str(path))
         return archive.open(members[0])
     except FileNotFoundError:
-        raise DataError("no such file", str(path)) from None
+        raise _missing(path) from None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise DataError(f"the zip archive is broken ({error})", str(path), hint="download it again") from error
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Replay recordings or a store through a strategy and print the quality of the data, fills, P&L and fees.  What to run is
-said by a file run.toml (see replay/runfile.py, or the README) or by arguments.  With a file, --param, --start, --end,
+said by a file run.toml (see RunSettings in docs/reference.md) or by arguments.  With a file, --param, --start, --end,
 --mode, --deposit, --speed, --save, --report and --fills stand above what the file says."""
 
 EXAMPLE = """\

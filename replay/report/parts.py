@@ -104,6 +104,7 @@ def orders(result: Result) -> Html:
     causes = np.bincount(fills["cause"], minlength=len(codes.CAUSE_NAMES))
     rows = [(f"filled by {name}", f"{count:,}") for name, count in zip(codes.CAUSE_NAMES, causes.tolist()) if count]
     rows += [(f"refused: {reason}", f"{count:,}") for reason, count in sorted(result.refusals.items())]
+    rows += [(f"rejected: {reason}", f"{count:,}") for reason, count in sorted(result.rejections.items())]
     rows += [("open at the end", f"{result.open_orders:,}")] if result.open_orders else []
     listed = table(("orders", "count"), rows) if rows else ""
     return section("Queue and latency", Html(f'<div class="row">{"".join(pictures)}</div>' if pictures else ""),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from replay import Replay
 from replay.cli import main
 from replay.testing import SyntheticMarket
 
@@ -79,9 +80,17 @@ class WrongTerm(OnTrade):
     def act(self, ctx):
         ctx.buy(0, 1, ticks=5, tif="GTX")
 
-class NoArguments(Strategy):
-    def on_trade(self):
-        pass
+class Early(Strategy):
+    def on_start(self, ctx):
+        ctx.buy(0, 1)
+
+class Imports(OnTrade):
+    def act(self, ctx):
+        import sys
+
+class Prints(Strategy):
+    def on_trade(self, ctx, trade):
+        print(trade)
 
 class Exits(OnTrade):
     def act(self, ctx):
@@ -99,6 +108,8 @@ BROKEN = {
     "imports.py": "import numpyy\n",
     "syntax.py": "from replay import Strategy\nclass A(Strategy)\n    pass\n",
     "handler.py": "from replay import Strategy\nclass A(Strategy):\n    def on_trades(self, ctx, t):\n        pass\n",
+    "few.py": "from replay import Strategy\nclass A(Strategy):\n    def on_trade(self):\n        pass\n",
+    "yields.py": "from replay import Strategy\nclass A(Strategy):\n    def on_trade(self, ctx, t):\n        yield 1\n",
     "relative.py": "from . import mine\n",
     "raises.py": "x = 1\nx / 0\n",
 }
@@ -140,6 +151,7 @@ GOOD = "run --strategy mine.py:Good"
 MISTAKES = [
     # which file
     (f"{GOOD} --data nothere.gz --adapter binance-usdm", "nothere.gz: no such file"),
+    (f"{GOOD} --data ~/day.gz --adapter binance-usdm", "~/day.gz: no such file; a shell replaces ~ only where it"),
     (f"{GOOD} --data folder --adapter binance-usdm", "folder: this is a directory, not a recording; name the files"),
     (f"{GOOD} --data cut.gz --adapter binance-usdm", "cut.gz:1: the gzip data is truncated; download it again"),
     (f"{GOOD} --data corrupt.gz --adapter binance-usdm", "corrupt.gz:1: the gzip data is broken"),
@@ -186,6 +198,7 @@ MISTAKES = [
     (f"{GOOD} {DAY} --fees 2,5", "--fees maker='2': must lie between -0.1 and 0.1; a rate is a fraction"),
     (f"{GOOD} {DAY} --deposit=-5", "--deposit=-5.0: must be money of at least 0"),
     (f"{GOOD} {DAY} --queue powr:3", "--queue='powr:3': is no queue model; known: "),
+    (f"{GOOD} {DAY} --fills=-3", "--fills=-3: must be at least 0; it says how many of the last fills are listed"),
     (f"{GOOD} {DAY} --mode fast", "--mode='fast': is not known; "),
     # which strategy
     (f"run {DAY}", "--strategy is missing; write --strategy my_file.py:MyStrategy"),
@@ -198,6 +211,11 @@ MISTAKES = [
     (f"run --strategy imports.py:A {DAY}", "ModuleNotFoundError: No module named 'numpyy'; see {0}/imports.py:1"),
     (f"run --strategy syntax.py:A {DAY}", "SyntaxError: expected ':'; see {0}/syntax.py:2"),
     (f"run --strategy handler.py:A {DAY}", "A.on_trades is not a handler and would never be called; did you mean 'o"),
+    (
+        f"run --strategy few.py:A {DAY}",
+        "A.on_trade(self) cannot be called with (self, ctx, trade); write def on_trade(s",
+    ),
+    (f"run --strategy yields.py:A {DAY}", "A.on_trade would never run: it is a handler with 'yield'; take that word"),
     (f"run --strategy relative.py:A {DAY}", "see {0}/relative.py:1, write `import other` for the file other.py besi"),
     (f"run --strategy raises.py:A {DAY}", "ZeroDivisionError: division by zero; see {0}/raises.py:2"),
     (f"{GOOD} {DAY} --param lotz=1", "--param lotz='1': Good has no such parameter; did you mean 'lots'?"),
@@ -218,7 +236,6 @@ RAISING = [
     ("Seconds", "{0}/mine.py:{1}: Seconds.on_start", "interval_us=0.1: must be a whole number; times are", "0.1)"),
     ("Misspelt", "{0}/mine.py:{1}: ", "'Context' object has no attribute 'bye'", "bye"),
     ("WrongTerm", "{0}/mine.py:{1}: ", "tif='GTX': is not a time in force; did you mean", "GTX"),
-    ("NoArguments", "{0}/mine.py:{1}: ", "takes 1 positional argument but 3 were given", "def on_trade(self):"),
     ("Exits", "{0}/mine.py:{1}: ", "ends the program with sys.exit; ctx.stop() ends a run", "sys.exit"),
 ]
 
@@ -269,7 +286,13 @@ def _is_in(name: str, number: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("NegativeLots", "refused: "), ("UnknownOrder", "× unknown-order"), ("Good", "digest")]
+    ("name", "said"),
+    [
+        ("NegativeLots", "refused: "),
+        ("UnknownOrder", "× unknown-order"),
+        ("Good", "digest"),
+        ("Early", "rejected by the venue: 1 × book-invalid"),
+    ],
 )
 def test_what_the_venue_would_refuse_is_counted(
     name: str, said: str, here: Path, capsys: pytest.CaptureFixture[str]
@@ -277,6 +300,41 @@ def test_what_the_venue_would_refuse_is_counted(
     arguments = ["--data", "day.gz", "--adapter", "binance-usdm", "--mode", "interpreted"]
     assert main(["run", "--strategy", f"mine.py:{name}", *arguments]) == 0
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("Imports", "Imports.act, line {}: an import has no machine form"), ("Prints", "line {}: 'print' has no machine")],
+)
+def test_what_cannot_be_compiled_is_named_with_its_line(
+    name: str, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = [
+        number for number, text in enumerate(STRATEGIES.splitlines(), 1)
+        if _is_in(name, number) and text.lstrip().startswith(("import", "print"))
+    ]  # fmt: skip
+    assert main(f"run --strategy mine.py:{name} {DAY} --mode compiled".split()) == 1
+    assert said.format(line) in only_line(capsys)
+
+
+def test_an_unknown_instrument_of_a_store_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        assert main(["import", "day.gz", "--adapter", "binance-usdm", "--store", "known"]) == 0
+        capsys.readouterr()
+        assert main(f"{GOOD} known --instrument binance-usdm:BTCUSD".split()) == 2
+        told = only_line(capsys)
+        assert "--instrument=" in told and "BTCUSD is not in the store; did you mean 'binance-usdm:BTCUSDT'?" in told
+        one = Replay("known", instruments="binance-usdm:ETHUSDT")  # type: ignore[arg-type]
+        assert [instrument.name for instrument in one.instruments] == ["binance-usdm:ETHUSDT"]
+    finally:
+        shutil.rmtree(here / "known", ignore_errors=True)
+
+
+def test_a_terminal_without_our_letters_gets_others(here: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "replay", *f"{GOOD} {DAY}".split()]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"") and b"????????" in done.stdout
 
 
 def test_windows_line_ends_change_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,6 +167,13 @@ def test_one_point_in_a_million_is_seen(browser: Chromium, tmp_path: Path) -> No
     assert browser.evaluate(blue) == [], "elsewhere it is not"
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_figure_is_cut_off(shown: Chromium, width: int) -> None:
+    shown.size(width, 800, mobile=width < 500)
+    hidden = "[...document.querySelectorAll('.row .scroll')].map(table => table.scrollWidth - table.clientWidth)"
+    assert max(shown.evaluate(hidden)) <= 0
+
+
 @pytest.mark.parametrize("width", [320, 390, 768])
 def test_nothing_is_wider_than_a_narrow_screen(shown: Chromium, width: int) -> None:
     shown.size(width, 800, mobile=True)

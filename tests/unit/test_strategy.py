@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
+from replay import Context, Instrument, Replay
+from replay.context import Trade
 from replay.errors import ConfigError
 from replay.strategy import HANDLERS, Strategy
+from replay.testing import synthetic_events
 
 
 class Base(Strategy):
@@ -97,3 +103,61 @@ def test_a_parameter_of_any_type_takes_anything() -> None:
         thing: Any = None
 
     assert Loose(thing="x").thing == "x"
+
+
+def test_instances_share_nothing_that_is_changed_in_place() -> None:
+    class Base(Strategy):
+        seen = []
+        noted: list = []
+        table = np.zeros(2)
+
+    class Derived(Base):
+        table = None
+
+        def __init__(self) -> None:
+            self.own = 1
+
+    for made in (Base, Derived):
+        first, second = made(), made()
+        first.seen.append(1)
+        first.noted.append(1)
+        assert second.seen == second.noted == made.seen == []
+    assert Base().table is not Base.table and Derived().table is None
+
+
+def test_two_strategies_of_a_run_have_lists_of_their_own() -> None:
+    class Counting(Strategy):
+        seen = []
+
+        def on_trade(self, ctx: Context, trade: Trade) -> None:
+            self.seen.append(trade.ticks)
+            ctx.record("seen", float(len(self.seen)))
+
+    instruments = [Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001"))]
+    replay = Replay(synthetic_events(instruments, messages=500), instruments=instruments)
+    alone = replay.run(Counting())
+    assert len(alone.records["seen"]) > 10
+    assert [result.digest for result in replay.run([Counting(), Counting()])] == [alone.digest, alone.digest]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def on_trade(self, trade): pass", "write def on_trade(self, ctx, trade)"),
+        ("def on_start(self): pass", "write def on_start(self, ctx)"),
+        ("def on_fill(self, ctx, fill, more): pass", "cannot be called with (self, ctx, fill)"),
+        ("def on_trade(self, ctx, trade): yield 1", "would never run: it is a handler with 'yield'"),
+        ("async def on_trade(self, ctx, trade): pass", "would never run: it is a handler with 'async'"),
+    ],
+)
+def test_a_handler_that_could_not_be_called_is_refused(source: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        exec(f"class Wrong(Strategy):\n    {source}", {"Strategy": Strategy})
+
+
+def test_a_handler_may_take_more_than_it_needs() -> None:
+    class Wide(Strategy):
+        def on_trade(self, *arguments: object) -> None: ...
+        def on_fill(self, ctx: Context, fill: object, again: bool = False) -> None: ...
+
+    assert Wide().overrides("on_trade")

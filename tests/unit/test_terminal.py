@@ -48,6 +48,25 @@ def test_whoever_runs_is_told_that_the_engine_compiles(
     assert ("compiling the engine, once" in capsys.readouterr().err) is not compiled
 
 
+def test_whoever_runs_a_compiled_strategy_first_is_told_that_its_engine_compiles(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("replay.kernel.jit.is_compiled", lambda name: name != "drive")
+    instruments = [Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001"))]
+    replay = Replay(synthetic_events(instruments, messages=50), instruments=instruments)
+    replay.run(Strategy())
+    assert capsys.readouterr().err == ""
+    replay.run(Strategy(), mode="compiled")
+    assert capsys.readouterr().err.startswith("tickreplay: compiling the engine of compiled strategies, once")
+
+
+def test_a_line_is_cut_to_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    stream = Terminal()
+    ProgressLine(stream).show("x" * 80)
+    assert stream.getvalue() == "\r" + "x" * 29
+
+
 def progress(total: int, times: list[float]) -> tuple[Progress, Terminal]:
     """Progress on a terminal whose clock shows `times`, one more at each look."""
     stream = Terminal()
