@@ -49,7 +49,7 @@ from replay.results import Result
 from replay.settings import models_under
 from replay.sources import Source, reached_by
 from replay.strategy import Strategy
-from replay.units import INT64_MAX, SCALE, iso_from_us
+from replay.units import INT64_MAX, SCALE, iso_from_us, plain
 
 if TYPE_CHECKING:
     from replay.engine import Replay
@@ -448,6 +448,14 @@ class Session:
         self._over = True
         run = self.arena["run"][0]
         run["ended"] = 1
+        if run["too_large"]:
+            self._leave_sources()
+            instrument, time = self.instruments[int(run["too_large"]) - 1], iso_from_us(int(run["now"]))
+            raise ConfigError(
+                f"{instrument.name}.lot", plain(instrument.lot),
+                f"is too small: what was traded by {time}, in ticks times lots, does not fit 64 bits",
+                "give the instrument a coarser lot or tick, or send smaller orders",
+            )  # fmt: skip
         if self._machine is not None:
             self._machine.hand_back()
         for strategy, ctx in zip(self.strategies, self.contexts):

@@ -24,10 +24,18 @@ from replay.kernel.hooks import LAST_CODE, call_hook
 from replay.kernel.jit import kernel
 from replay.units import SCALE
 
+MOST = 2.0**62
+"""What an account can trade in a linear instrument, in ticks · lots."""
+
 
 @kernel(entry=False)
 def book_fill(slot, payoff, side, ticks, lots):
-    """Enter one execution into the venue side of the account."""
+    """Enter one execution into the venue side of the account: 0, or 1 when its sums would not fit 64 bits.
+
+    What has been traded is the largest of them: |cash| and the base of any fee are never more.
+    """
+    if payoff != INVERSE and abs(float(ticks) * float(lots)) + abs(float(slot["turnover"])) >= MOST:
+        return 1
     slot["position"] += side * lots
     slot["volume"] += lots
     slot["fills"] += 1
@@ -37,6 +45,7 @@ def book_fill(slot, payoff, side, ticks, lots):
     else:
         slot["cash"] -= side * ticks * lots
         slot["turnover"] += ticks * lots
+    return 0
 
 
 @kernel(entry=False)

@@ -99,7 +99,9 @@ def execute(arena, at, lots, ticks, slippage_ticks, maker, request, cause):
         more_hi, more_lo, more_f = liquidation_fee(slot, inst, ticks, lots)
         hi, lo = carried(hi + more_hi, lo + more_lo)
         f += more_f
-    book_fill(slot, inst["payoff"], order["side"], ticks, lots)
+    if book_fill(slot, inst["payoff"], order["side"], ticks, lots) != 0:
+        run[0]["too_large"] = order["instrument"] + 1
+        run[0]["stopping"] = 1
     add_fee(slot, hi, lo, f)
     status = FILLED if order["leaves"] == 0 else PARTLY_FILLED
     if status == FILLED:

@@ -40,6 +40,8 @@ RUN = _record(
     "out_source", "records_n", "markouts_n",
     # order-by-order feeds
     "market_orders_n",
+    # 1 + index of an instrument whose sums of money would not fit 64 bits any more
+    "too_large",
 )  # fmt: skip
 
 SOURCE = _record(

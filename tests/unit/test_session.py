@@ -176,6 +176,21 @@ class Trades(Strategy):
             ctx.send(0, 1 if ctx.position() <= 0 else -1, 2)
 
 
+class Hoards(Strategy):
+    """Buys more than there is money for in the world."""
+
+    def on_trade(self, ctx: Context, trade: Trade) -> None:
+        ctx.buy(0, 1 << 40)
+
+
+@pytest.mark.parametrize("mode", ["interpreted", "compiled"])
+def test_sums_that_would_not_fit_end_the_run(events: np.ndarray, mode: str) -> None:
+    """Orders so large that what was traded overflows give an error, and no money that is not true."""
+    fine = Instrument("sim", "X", "linear", X.tick, X.lot / 10**6)
+    with pytest.raises(ConfigError, match=r"X\.lot.*does not fit 64 bits.*smaller orders"):
+        Replay(events, instruments=[fine], execution="full").run(Hoards(), mode=mode)
+
+
 def trading(events: np.ndarray, strategy: Strategy, **settings: object) -> Result:
     replay = Replay(events, instruments=[X], latency=ConstantLatency(900, 700), sample_us=100_000, **settings)  # type: ignore[arg-type]
     return replay.run(strategy)
