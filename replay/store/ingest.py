@@ -27,7 +27,7 @@ from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -377,10 +377,22 @@ _shared: Any = None
 
 
 def _begin(counters: Any) -> None:
-    """Make this process a worker: Ctrl-C is for the caller, who sets counters[0]."""
+    """Make this process a worker: Ctrl-C is for the caller, who sets counters[0], and whose end is this one's."""
     global _shared
     _shared = counters
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_caller, name="end with caller", daemon=True).start()
+
+
+def _end_with_caller() -> None:
+    """End this process as soon as its caller was killed: a pool's workers would wait for work for ever.
+
+    What it was writing stays aside, as if it had been killed, too.
+    """
+    caller = multiprocessing.parent_process()
+    assert caller is not None, "a worker has a parent"
+    caller.join()
+    os._exit(1)
 
 
 def _work(task: Task, index: int) -> Outcome:
