@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from adapters.capture import About, Recorder
-from adapters.live.source import LiveSource, Pace, warm_up
+from adapters.live.source import LiveAdapter, LiveSource, Pace, warm_up
 from adapters.sequencing import Timing
 from adapters.transports.websocket import Settings, Surroundings
-from tests.faults.dialects import DIALECTS, Dialect
+from tests.faults.dialects import DIALECTS, BinanceUsdm, Dialect
 from tests.faults.venue_server import Connection, VenueServer, serving
 from tests.faults.watcher import Watcher, until
 
@@ -306,6 +307,26 @@ def test_hours_of_trouble_leak_nothing(dialect: type[Dialect]) -> None:
         run.settle(nudge=True)
         assert threading.active_count() == threads
         until(lambda: open_sockets() <= sockets, run.watcher, "that sockets are closed")
+
+
+def test_a_farewell_that_is_cut_short_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sockets are refused and wait for the venue to say goodbye, which it does not, when the run ends."""
+    waiting: list[ClientConnection] = []
+
+    async def wait(socket: ClientConnection, code: int = 1000, reason: str = "") -> None:
+        waiting.append(socket)
+        await asyncio.Event().wait()
+
+    with serving(BinanceUsdm(11)) as server:
+        venue = LiveAdapter(venue_at(server.dialect.name, server.url, server.rest_url))
+        known = {"now_ns": time.time_ns, "random": Random(11), "instruments": server.dialect.instruments}
+        with Watcher(venue.open(server.dialect.symbols, **known)) as watcher:
+            until(lambda: server.subscribed and len(server.connections) == 2, watcher, "the subscription")
+            monkeypatch.setattr(ClientConnection, "close", wait)
+            server.extra('{"error":{"code":2,"msg":"Invalid request"},"id":9}')
+            until(lambda: len(waiting) == 2, watcher, "that both sockets wait")
+        until(lambda: not server.connections, watcher, "the end of all connections")
+        assert [socket.transport.is_closing() for socket in waiting] == [True, True]
 
 
 def open_sockets() -> int:
