@@ -1,4 +1,4 @@
-"""A result as a folder: one Parquet file a table, and result.json with all the rest.
+"""A result as a folder: one Parquet file a table, and result.json with all the rest; a band as a folder of results.
 
 The folder is written beside its place, under `.NAME.part`, and renamed when it is complete; an earlier result in that
 place is moved away first and then deleted.  The files are for any tool (see `replay.frames`); `load` reads the raw
@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from replay.results import Result
+    from replay.sweep import Band
 
 FORMAT = 1
 FACTS = "result.json"
+BAND = "band.json"
+"""Of a band: which assumption each folder beside it holds the result of."""
 RUN_FILE = "run.toml"
 """What the result came from, as `replay.runfile` writes it; not there for runs that were set from Python."""
 _RAW = {"fills": FILL, "orders": LOG, "equity": EQUITY, "markouts": MARKOUT}
@@ -43,10 +46,13 @@ _AS_THEY_ARE = (
 """Fields of a Result that stand in the JSON as they are."""
 
 
-def check_place(folder: Path) -> None:
-    """DataError when a result cannot be saved in `folder`, told before a long run: it is something else."""
-    if folder.is_file() or (folder.exists() and not (folder / FACTS).is_file()):
-        raise DataError("exists and is not a saved result", fspath(folder), hint="choose another folder")
+def check_place(folder: Path, facts: str = FACTS, what: str = "result") -> None:
+    """DataError when a result cannot be saved in `folder`, told before a long run: it is something else.
+
+    `facts` is the file by which a saved `what` is known.
+    """
+    if folder.is_file() or (folder.exists() and not (folder / facts).is_file()):
+        raise DataError(f"exists and is not a saved {what}", fspath(folder), hint="choose another folder")
     nearest = next(parent for parent in folder.absolute().parents if parent.exists())
     if not os.access(nearest, os.W_OK):
         raise DataError(
@@ -95,15 +101,7 @@ def load(folder: Path) -> Result:
     from replay.results import Result
 
     path = folder / FACTS
-    try:
-        facts = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DataError("is not a saved result: it has no result.json", fspath(folder)) from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {error}", fspath(path)) from error
-    found = facts.get("format") if isinstance(facts, dict) else None
-    if found != FORMAT:
-        raise DataError(f"is of format {found}, this version reads {FORMAT}", fspath(path), hint="run it again")
+    facts = _facts(path, "result")
     try:
         kept: dict[str, Any] = {name: facts[name] for name in _AS_THEY_ARE}
         kept |= {name: _rows(_read(folder, name), kind) for name, kind in _RAW.items()}
@@ -119,6 +117,55 @@ def load(folder: Path) -> Result:
     if result.digest != facts["digest"]:
         raise DataError("has been changed since it was saved: the digest differs", fspath(folder), hint="run it again")
     return result
+
+
+def save_band(band: Band, folder: Path) -> None:
+    """See `Band.to_parquet`."""
+    check_place(folder, BAND, "band")
+    cases = []
+    with _written_aside(folder) as aside:
+        for case in band.cases:
+            name = f"{case.queue}-{case.latency_factor:g}"
+            save(case.result, aside / name)
+            cases.append({"folder": name, "queue": case.queue, "latency_factor": case.latency_factor,
+                          "digest": case.result.digest})  # fmt: skip
+        (aside / BAND).write_text(json.dumps({"format": FORMAT, "cases": cases}, indent=2) + "\n")
+
+
+def load_band(folder: Path) -> Band:
+    """See `Band.load`."""
+    from replay.sweep import Band, Case
+
+    path = folder / BAND
+    facts = _facts(path, "band")
+    cases = []
+    try:
+        for said in facts["cases"]:
+            result = load(folder / said["folder"])
+            if result.digest != said["digest"]:
+                raise DataError(
+                    f"{said['folder']} holds the result of another run", fspath(folder), hint="run it again"
+                )
+            cases.append(Case(str(said["queue"]), float(said["latency_factor"]), result))
+        band = Band(tuple(cases))
+        _ = band.base, band.pessimistic, band.optimistic  # have to be there
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
+        raise DataError(f"is not whole: {error!r}", fspath(path), hint="run it again") from error
+    return band
+
+
+def _facts(path: Path, what: str) -> dict[str, Any]:
+    """The JSON at `path`, by which a saved `what` is known; DataError when it is none of this version."""
+    try:
+        facts = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"is not a saved {what}: it has no {path.name}", fspath(path.parent)) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read: {error}", fspath(path)) from error
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        raise DataError(f"is of format {found}, this version reads {FORMAT}", fspath(path), hint="run it again")
+    return dict(facts)
 
 
 def _read(folder: Path, name: str) -> pa.Table:

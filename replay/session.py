@@ -240,19 +240,12 @@ class Session:
     def _start(self) -> None:
         self._started = True
         self._load()
-        for s in range(len(self.replay.sources)):
-            self._feed(s)
+        earliest_us = self._earliest()
         arena = self.arena
-        heads = []
-        for s in range(len(self.replay.sources)):
-            record = arena["sources"][s]
-            if record["local_end"] > 0:
-                window = arena["rows"][int(record["row0"]) : int(record["row0"] + record["local_end"])]
-                heads += [int(window["ts"][0]), int(window["exch_ts"].min())]
         run = arena["run"][0]
-        if not heads and self.replay.end_us < INT64_MAX:
+        if earliest_us == INT64_MAX and self.replay.end_us < INT64_MAX:
             raise ConfigError("end", iso_from_us(self.replay.end_us), "lies before the first event")
-        run["now"] = min(heads, default=0)
+        run["now"] = earliest_us if earliest_us < INT64_MAX else 0
         if self.replay.start_us > run["now"]:
             self._skip_to(self.replay.start_us)
             arena = self.arena
@@ -267,6 +260,28 @@ class Session:
             self._guard(strategy, "on_start", None, strategy.on_start, ctx)
         if self._machine is not None:
             self._machine.take_in()
+
+    def _earliest(self) -> int:
+        """The earliest moment of all events, here or at the venue; INT64_MAX when there are none.
+
+        Feeds until nothing that is still to come can lie before it, or it is certain that the run starts later.
+        """
+        earliest_us, wanted = INT64_MAX, list(range(len(self.replay.sources)))
+        while wanted:
+            for s in wanted:
+                before = int(self.arena["sources"][s]["local_end"])
+                self._feed(s)
+                source = self.arena["sources"][s]
+                rows = self.arena["rows"][int(source["row0"]) + before : int(source["row0"] + source["local_end"])]
+                if len(rows):
+                    earliest_us = min(earliest_us, int(rows["ts"][0]), int(rows["exch_ts"].min()))
+            if earliest_us < self.replay.start_us:
+                break
+            wanted = [
+                s for s, source in enumerate(self.arena["sources"][: len(self.replay.sources)])
+                if source["done"] == 0 and int(source["last_ts"]) - int(source["horizon_us"]) < earliest_us
+            ]  # fmt: skip
+        return earliest_us
 
     def _load(self) -> None:
         """Have the machine's code ready before any source is asked: a live one would go on meanwhile.

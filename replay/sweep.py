@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import product
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replay.errors import ConfigError, did_you_mean
@@ -178,6 +179,23 @@ class Band:
         from replay.report.several import band_page
 
         band_page(self, currency).write(path)
+
+    def to_parquet(self, folder: str | PathLike[str]) -> None:
+        """Save all cases, each as `Result.to_parquet` does, in a folder of its own, and band.json, which says which is
+        which.  The folder is new or an earlier band, which goes.
+
+        Written beside it and renamed when complete.  Raises DataError when it is something else or cannot be written.
+        """
+        from replay.saving import save_band
+
+        save_band(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> Band:
+        """A band as `to_parquet` saved it, each case with the same digest.  DataError when it is not that."""
+        from replay.saving import load_band
+
+        return load_band(Path(folder))
 
     def summary(self) -> str:
         """The range for each currency and what is left of a profit, then every case."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from adapters.decoders import bybit_v2
+from adapters.decoders.bybit_v2 import POSITION, TAKER
 from adapters.decoders.parsed import (
     NOTHING,
     Json,
@@ -37,10 +38,6 @@ from adapters.decoders.parsed import (
 from adapters.venue import Messages
 from replay.errors import DataError
 from replay.kernel import scan
-
-TAKER = {"Buy": 1, "Sell": -1}
-POSITION = {"Buy": -1, "Sell": 1}
-"""Forced side by the side of the liquidated position."""
 
 
 class BybitMessages(Messages):

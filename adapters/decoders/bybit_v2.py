@@ -38,6 +38,7 @@ from replay.kernel import scan
 BOOK_SIDES = {"Buy": 0, "Sell": 1}
 TAKER = {"Buy": 1, "Sell": -1}
 POSITION = {"Buy": -1, "Sell": 1}
+"""Forced side by the side of the liquidated position."""
 NEVER = "1970-01-01T00:00:00Z"
 
 

@@ -21,7 +21,6 @@ from adapters.live.protocol import (
     Outcome,
     Refused,
     Request,
-    in_batches,
 )
 from adapters.live.streaming import StreamingVenue, json_object
 from replay.errors import ConfigError, DataError
@@ -59,19 +58,9 @@ class BybitVenue(StreamingVenue):
         """One topic."""
         return [f"{TOPICS[channel]}.{symbol}"]
 
-    def subscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Lists of topics."""
-        return self._requests("subscribe", streams, number)
-
-    def unsubscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Lists of topics."""
-        return self._requests("unsubscribe", streams, number)
-
-    def _requests(self, operation: str, streams: Sequence[str], number: int) -> list[str]:
-        batches = in_batches(streams, self.limits.streams_per_frame)
-        return [
-            json.dumps({"req_id": str(number + i), "op": operation, "args": part}) for i, part in enumerate(batches)
-        ]
+    def request(self, operation: str, streams: Sequence[str], number: int) -> str:
+        """A list of topics."""
+        return json.dumps({"req_id": str(number), "op": operation, "args": streams})
 
     def receive(self, frame: bytes) -> Outcome:
         """Data names its topic."""

@@ -22,7 +22,6 @@ from adapters.live.protocol import (
     Outcome,
     Refused,
     Request,
-    in_batches,
 )
 from adapters.live.streaming import StreamingVenue, json_object
 from replay.errors import ConfigError, DataError
@@ -51,17 +50,9 @@ class DeribitVenue(StreamingVenue):
         """One channel."""
         return [CHANNELS[channel].format(symbol)]
 
-    def subscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Lists of channels."""
-        return self._requests("public/subscribe", streams, number)
-
-    def unsubscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Lists of channels."""
-        return self._requests("public/unsubscribe", streams, number)
-
-    def _requests(self, method: str, streams: Sequence[str], number: int) -> list[str]:
-        batches = in_batches(streams, self.limits.streams_per_frame)
-        return [call(method, number + i, {"channels": part}) for i, part in enumerate(batches)]
+    def request(self, operation: str, streams: Sequence[str], number: int) -> str:
+        """A list of channels."""
+        return call(f"public/{operation}", number, {"channels": streams})
 
     def receive(self, frame: bytes) -> Outcome:
         """Notifications are data, answers have a result or an error."""

@@ -49,17 +49,11 @@ class HyperliquidVenue(StreamingVenue):
         """One type."""
         return [f"{TYPES[channel]}:{symbol}"]
 
-    def subscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """A frame a stream."""
-        return self._requests("subscribe", streams)
-
-    def unsubscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """A frame a stream."""
-        return self._requests("unsubscribe", streams)
-
-    def _requests(self, method: str, streams: Sequence[str]) -> list[str]:
-        pairs = [stream.split(":", 1) for stream in streams]
-        return [json.dumps({"method": method, "subscription": {"type": kind, "coin": coin}}) for kind, coin in pairs]
+    def request(self, operation: str, streams: Sequence[str], number: int) -> str:
+        """One stream; it has no number."""
+        (stream,) = streams
+        kind, _, coin = stream.partition(":")
+        return json.dumps({"method": operation, "subscription": {"type": kind, "coin": coin}})
 
     def receive(self, frame: bytes) -> Outcome:
         """All frames name their channel."""
@@ -114,6 +108,6 @@ def _size_decimals(answer: dict[str, Any]) -> dict[str, int]:
 
 HYPERLIQUID = HyperliquidVenue(
     hyperliquid.HYPERLIQUID, "wss://api.hyperliquid.xyz/ws", "https://api.hyperliquid.xyz",
-    (BOOK, TRADES, QUOTES, MARKS), Limits(streams_per_connection=1_000, frames_per_s=20.0),
+    (BOOK, TRADES, QUOTES, MARKS), Limits(streams_per_frame=1, streams_per_connection=1_000, frames_per_s=20.0),
     Heartbeat(20 * US_PER_S, '{"method":"ping"}'),
 )  # fmt: skip

@@ -57,24 +57,14 @@ class OkxVenue(StreamingVenue):
             return [*marks, f"funding-rate:{symbol}"] if kind == "SWAP" else marks
         return [{BOOK: "books", TRADES: "trades", QUOTES: "bbo-tbt"}[channel] + f":{symbol}"]
 
-    def subscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Lists of channels."""
-        return self._requests("subscribe", streams)
-
-    def unsubscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Lists of channels."""
-        return self._requests("unsubscribe", streams)
-
-    def _requests(self, operation: str, streams: Sequence[str]) -> list[str]:
-        arguments = []
-        for stream in streams:
-            channel, _, subject = stream.partition(":")
-            key = "instType" if channel == "liquidation-orders" else "instId"
-            arguments.append({"channel": channel, key: subject})
-        size = self.limits.streams_per_frame
-        return [
-            json.dumps({"op": operation, "args": arguments[at : at + size]}) for at in range(0, len(arguments), size)
+    def request(self, operation: str, streams: Sequence[str], number: int) -> str:
+        """A list of channels; it has no number."""
+        pairs = [stream.split(":", 1) for stream in streams]
+        arguments = [
+            {"channel": channel, "instType" if channel == "liquidation-orders" else "instId": subject}
+            for channel, subject in pairs
         ]
+        return json.dumps({"op": operation, "args": arguments})
 
     def receive(self, frame: bytes) -> Outcome:
         """Data has an `arg` and rows; the rest are events."""

@@ -10,7 +10,17 @@ from typing import Any, Self
 
 import orjson
 
-from adapters.live.protocol import BOOK, Connection, Heartbeat, Limits, Outcome, Request, connections_for, moved
+from adapters.live.protocol import (
+    BOOK,
+    Connection,
+    Heartbeat,
+    Limits,
+    Outcome,
+    Request,
+    connections_for,
+    in_batches,
+    moved,
+)
 from adapters.sequencing import Repair, Timing
 from adapters.venue import VenueAdapter, VenueDecoder
 from replay.errors import DataError
@@ -50,13 +60,21 @@ class StreamingVenue(ABC):
     def streams(self, symbol: str, channel: str) -> list[str]:
         """The streams that carry a channel of a symbol; none where it has no such thing."""
 
-    @abstractmethod
     def subscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Frames."""
+        """As few frames as the limit allows."""
+        return self._requests("subscribe", streams, number)
+
+    def unsubscribe(self, streams: Sequence[str], number: int) -> list[str]:
+        """Likewise."""
+        return self._requests("unsubscribe", streams, number)
+
+    def _requests(self, operation: str, streams: Sequence[str], number: int) -> list[str]:
+        batches = in_batches(streams, self.limits.streams_per_frame)
+        return [self.request(operation, batch, number + i) for i, batch in enumerate(batches)]
 
     @abstractmethod
-    def unsubscribe(self, streams: Sequence[str], number: int) -> list[str]:
-        """Frames."""
+    def request(self, operation: str, streams: Sequence[str], number: int) -> str:
+        """The frame that asks to "subscribe" or "unsubscribe", by its number on the socket."""
 
     @abstractmethod
     def receive(self, frame: bytes) -> Outcome:

@@ -177,8 +177,14 @@ class Feed:
                 connection.url, max_size=chosen.max_message_bytes, open_timeout=chosen.open_s, proxy=None,
                 close_timeout=chosen.close_s, ping_interval=chosen.ping_s, ping_timeout=chosen.ping_s, compression=None,
             )  # fmt: skip
-            async with opened as socket:
+            socket = await opened
+            try:
                 await self._talk(connection, socket)
+            finally:
+                try:
+                    await socket.close()
+                finally:
+                    socket.transport.abort()  # no more than that when the farewell is cut short
         except InvalidURI as error:
             raise ConfigError("url", connection.url, str(error)) from None
         except InvalidStatus as error:

@@ -94,11 +94,11 @@ def find_fetcher(name: str) -> Fetcher:
 
 def run(arguments: argparse.Namespace) -> int:
     """Download and list.  Raises ConfigError for wrong arguments and TransportError for what the server did."""
-    return download(find_fetcher(arguments.provider), arguments)
+    return download(find_fetcher(arguments.provider), arguments, time.monotonic)
 
 
-def download(fetcher: Fetcher, arguments: argparse.Namespace) -> int:
-    """Download by `fetcher` what the arguments ask for."""
+def download(fetcher: Fetcher, arguments: argparse.Namespace, clock: Callable[[], float]) -> int:
+    """Download by `fetcher` what the arguments ask for; `clock` tells seconds for the rate."""
     import asyncio
 
     last = arguments.last or arguments.first
@@ -108,13 +108,13 @@ def download(fetcher: Fetcher, arguments: argparse.Namespace) -> int:
         raise ConfigError("--concurrency", arguments.concurrency, "must be at least 1")
     wanted = fetcher.plan(arguments.exchange, arguments.type, arguments.symbol, arguments.first, last)
     key = os.environ.get(fetcher.key_variable, "")
-    came, begin = 0, time.monotonic()
+    came, begin = 0, clock()
     with ProgressLine(sys.stderr) as line:
 
         def progress(name: str, count: int) -> None:
             nonlocal came
             came += count
-            seconds = max(time.monotonic() - begin, 1e-3)
+            seconds = max(clock() - begin, 1e-3)
             line.show(f"{came / 1e6:,.1f} MB   {came / seconds / 1e6:,.1f} MB/s   {name}")
 
         work = fetcher.fetch(wanted, arguments.out, key, arguments.concurrency, arguments.url, progress)

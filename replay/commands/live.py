@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replay.commands import add_command
-from replay.commands.record import add_feed_arguments, open_feed
+from replay.commands.record import add_feed_arguments, add_order_argument, open_feed
 from replay.commands.run import add_model_arguments, load_strategy, model_settings, print_result
 from replay.errors import ConfigError, TransportError
 from replay.terminal import ProgressLine
@@ -40,10 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--strategy", required=True, metavar="MODULE:CLASS", help="strategies.market_maker:MarketMaker")
     parser.add_argument("--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy")
     parser.add_argument("--mode", default="auto", metavar="MODE", help="interpreted, compiled or auto (default auto)")
-    parser.add_argument(
-        "--order", default="arrival", metavar="ORDER",
-        help="arrival, or reorder:US to hold events for so long and put them in the order of the venue's clock",
-    )  # fmt: skip
+    add_order_argument(parser)
     parser.add_argument(
         "--warm-up", type=float, default=3.0, metavar="SECONDS", help="books are filled before the start (default 3)"
     )

@@ -52,6 +52,14 @@ def add_feed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rest-url", default="", metavar="URL", help="likewise: https://host")
 
 
+def add_order_argument(parser: argparse.ArgumentParser) -> None:
+    """How events of the venue's clock and of ours are put in one order."""
+    parser.add_argument(
+        "--order", default="arrival", metavar="ORDER",
+        help="arrival, or reorder:US to hold events for so long and put them in the order of the venue's clock",
+    )  # fmt: skip
+
+
 def open_feed(arguments: argparse.Namespace, order: str, folder: Path | None) -> LiveSource:
     """The feed that the arguments name.  ConfigError for wrong ones, TransportError when the venue does not answer."""
     import time
@@ -68,16 +76,21 @@ def open_feed(arguments: argparse.Namespace, order: str, folder: Path | None) ->
     )  # fmt: skip
 
 
+def end_of(arguments: argparse.Namespace, now_ns: int) -> int | None:
+    """When (µs, Unix time) a feed that begins now ends by itself; None for never."""
+    from replay.units import NS_PER_US, US_PER_S
+
+    return None if arguments.seconds is None else now_ns // NS_PER_US + int(arguments.seconds * US_PER_S)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Record and print what was wrong with the data.  Raises ConfigError or TransportError."""
     import time
 
     from replay.live import Status, interrupting
-    from replay.units import NS_PER_US, US_PER_S
 
     source = open_feed(arguments, "arrival", arguments.out)
-    began_us = time.time_ns() // NS_PER_US
-    end_us = None if arguments.seconds is None else began_us + int(arguments.seconds * US_PER_S)
+    end_us = end_of(arguments, time.time_ns())
     reached_us = 0
     try:
         with ProgressLine(sys.stderr) as line, interrupting(source.stop):

@@ -1,4 +1,4 @@
-"""`replay relay`: send events on to others, through whatever an address names.
+"""`replay relay`: send events on to others, through whatever an address names; recorded ones, or those of a live feed.
 
 Publishers are found by the scheme of the address in the entry-point group `replay.publishers`.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replay.commands import add_command
+from replay.commands.record import add_feed_arguments, add_order_argument, end_of, open_feed
 from replay.errors import ConfigError, did_you_mean
 from replay.terminal import ProgressLine
 
@@ -33,11 +34,15 @@ class Publisher(Protocol):
 
 
 DESCRIPTION = """\
-Publish a store, recordings or another stream, so that one reader of the market feeds many strategies (`replay run
---from ADDRESS`)."""
+Publish a store, recordings, another stream or what a venue sends now, so that one reader of the market feeds many
+strategies (`replay run --from ADDRESS`)."""
+
+DESCRIPTION_LIVE = """\
+Publish what a venue sends, as it comes, gaps included. Ctrl-C ends it, and tells the readers that it is the end."""
 
 EXAMPLE = """\
 replay relay publish "redis://127.0.0.1:6379/0?stream=btc" --store store
+replay relay live "redis://127.0.0.1:6379/0?stream=btc" bybit BTCUSDT --record tape
 replay run --from "redis://127.0.0.1:6379/0?stream=btc" --strategy my_file.py:Maker"""
 
 
@@ -51,16 +56,37 @@ def add_parser(subparsers: Subparsers) -> None:
     publish.add_argument("--data", nargs="+", default=[], type=Path, metavar="FILE", help="recordings, plain or gzip")
     publish.add_argument("--adapter", metavar="NAME", help="who wrote them: binance-usdm, …")
     publish.add_argument("--from", dest="stream", metavar="ADDRESS", help="another stream")
-    publish.add_argument("--keep", type=int, default=10_000, metavar="N", help="entries kept (about; default 10000)")
-    publish.add_argument("--rows", type=int, default=4_096, metavar="N", help="rows an entry, at most (default 4096)")
-    publish.add_argument(
-        "--wait-for", action="append", default=[], metavar="CONSUMER", help="do not run away from it; repeatable"
-    )
-    publish.add_argument("--ahead", type=int, default=256, metavar="N", help="… by more than N entries (default 256)")
+    _add_publishing_arguments(publish, 500_000)
     publish.set_defaults(run=run_publish)
+    live = actions.add_parser("live", help="send what a venue sends now", description=DESCRIPTION_LIVE)
+    live.add_argument("address", metavar="ADDRESS", help="redis://host:6379/0?stream=NAME")
+    add_feed_arguments(live)
+    add_order_argument(live)
+    live.add_argument("--record", type=Path, metavar="DIR", help="keep what comes, too; it replays as what was sent")
+    _add_publishing_arguments(live, 20_000)
+    live.set_defaults(run=run_live)
     status = actions.add_parser("status", help="who reads and how far", description="What a stream holds.")
     status.add_argument("address", metavar="ADDRESS", help="redis://host:6379/0?stream=NAME")
     status.set_defaults(run=run_status)
+
+
+def _add_publishing_arguments(parser: argparse.ArgumentParser, full_books_every: int) -> None:
+    parser.add_argument("--keep", type=int, default=10_000, metavar="N", help="entries kept (about; default 10000)")
+    parser.add_argument("--rows", type=int, default=4_096, metavar="N", help="rows an entry, at most (default 4096)")
+    parser.add_argument(
+        "--full-books-every", type=int, default=full_books_every, metavar="N",
+        help=f"rows between full books, with which late readers begin (default {full_books_every})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wait-for", action="append", default=[], metavar="CONSUMER", help="do not run away from it; repeatable"
+    )
+    parser.add_argument("--ahead", type=int, default=256, metavar="N", help="… by more than N entries (default 256)")
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `Publisher.publish` is told beside source and address."""
+    return {"keep": arguments.keep, "rows": arguments.rows, "wait_for": tuple(arguments.wait_for),
+            "ahead": arguments.ahead, "keyframe_rows": arguments.full_books_every}  # fmt: skip
 
 
 def find_publisher(url: str) -> Publisher:
@@ -79,11 +105,39 @@ def run_publish(arguments: argparse.Namespace) -> int:
     """Publish and say what was sent.  Raises ConfigError, DataError and TransportError."""
     publisher = find_publisher(arguments.address)
     source = _source(arguments)
-    how = {"keep": arguments.keep, "rows": arguments.rows, "wait_for": tuple(arguments.wait_for),
-           "ahead": arguments.ahead}  # fmt: skip
     with ProgressLine(sys.stderr) as line:
-        lines = publisher.publish(source, arguments.address, lambda rows: line.show(f"{rows:,} rows"), **how)
+        lines = publisher.publish(
+            source, arguments.address, lambda rows: line.show(f"{rows:,} rows"), **_how(arguments)
+        )
     print("\n".join(lines))
+    return 0
+
+
+def run_live(arguments: argparse.Namespace) -> int:
+    """Publish until Ctrl-C or the end of `--for`; say what was sent and what was wrong with the data.
+
+    Raises ConfigError and TransportError: of the venue, which the readers are told, or of who takes the events.
+    """
+    import time
+
+    from replay.live import Status, interrupting
+
+    publisher = find_publisher(arguments.address)
+    source = open_feed(arguments, arguments.order, arguments.record)
+    end_us = end_of(arguments, time.time_ns())
+    try:
+        with ProgressLine(sys.stderr) as line, interrupting(source.stop):
+            status = Status(line, source, time.time_ns)
+
+            def progress(rows: int) -> None:
+                status.show(source.reached_us, f"   {rows:,} rows")
+                if end_us is not None and source.reached_us >= end_us:
+                    source.stop()
+
+            lines = publisher.publish(source, arguments.address, progress, **_how(arguments))
+    finally:
+        source.close()
+    print("\n".join([*lines, *("  " + text for text in source.quality.lines())]))
     return 0
 
 

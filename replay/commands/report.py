@@ -1,4 +1,4 @@
-"""`replay report`: an HTML file about one saved result, or one that compares several."""
+"""`replay report`: an HTML file about one saved result or band, or one that compares several results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = """\
-Make one HTML file that opens offline: about one saved result, or comparing several. With the data that was replayed
-(--data and --adapter, or --store) the report of one result also shows the path of the price and the order book
-around chosen moments."""
+Make one HTML file that opens offline: about one saved result or band, or comparing several results. With the data that
+was replayed (--data and --adapter, or --store) the report of one result also shows the path of the price and the order
+book around chosen moments."""
 
 EXAMPLE = """\
 replay report result --out report.html
@@ -30,42 +30,60 @@ replay report result-a result-b --out comparison.html"""
 def add_parser(subparsers: Subparsers) -> None:
     """Describe the command to argparse."""
     parser = add_command(subparsers, "report", "make an HTML report of saved results", DESCRIPTION, EXAMPLE)
-    parser.add_argument("results", nargs="+", type=Path, metavar="DIR", help="folder of a saved result")
+    parser.add_argument("results", nargs="+", type=Path, metavar="DIR", help="folder of a saved result or band")
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html")
     parser.add_argument("--data", nargs="+", default=[], type=Path, metavar="FILE", help="the recordings replayed")
     parser.add_argument("--adapter", metavar="NAME", help="who wrote them: binance-usdm, …")
     parser.add_argument("--store", type=Path, metavar="STORE", help="or the store")
     parser.add_argument("--moment", action="append", metavar="TIME", help="µs or ISO with zone, to see the book at")
-    parser.add_argument("--currency", metavar="NAME", help="to compare several results in")
+    parser.add_argument("--currency", metavar="NAME", help="of a band or several results: to compare them in")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, write, say where.  Raises ConfigError and DataError."""
     from replay.results import Result
+    from replay.saving import BAND
 
-    results = [Result.load(folder) for folder in arguments.results]
-    if len(results) > 1:
-        _compare(arguments, results)
+    bands = [folder for folder in arguments.results if (folder / BAND).is_file()]
+    if bands:
+        _band(arguments, bands[0])
+    elif len(arguments.results) > 1:
+        _compare(arguments, [Result.load(folder) for folder in arguments.results])
     else:
         if arguments.currency is not None:
-            raise ConfigError("--currency", arguments.currency, "is for several results", "leave it out")
+            raise ConfigError("--currency", arguments.currency, "is for several results or a band", "leave it out")
+        (result,) = (Result.load(folder) for folder in arguments.results)
         with ProgressLine(sys.stderr) as line:
-            replay = _replay(arguments, results[0])
+            replay = _replay(arguments, result)
             if replay is not None:
                 line.show("reading the data again …")
             moments = [_time(text) for text in arguments.moment] if arguments.moment else None
-            results[0].to_html(arguments.out, replay=replay, moments=moments)
+            result.to_html(arguments.out, replay=replay, moments=moments)
     print(arguments.out)
     return 0
+
+
+def _for_one_result(arguments: argparse.Namespace) -> None:
+    """ConfigError for arguments that only the report of one result has a use for."""
+    for name in ("data", "adapter", "store", "moment"):
+        if getattr(arguments, name):
+            raise ConfigError(f"--{name}", getattr(arguments, name), "is for one result", "leave it out")
+
+
+def _band(arguments: argparse.Namespace, folder: Path) -> None:
+    from replay.sweep import Band
+
+    if len(arguments.results) > 1:
+        raise ConfigError("results", str(folder), "is a band, which has a report of its own", "name it alone")
+    _for_one_result(arguments)
+    Band.load(folder).to_html(arguments.out, currency=arguments.currency)
 
 
 def _compare(arguments: argparse.Namespace, results: list[Result]) -> None:
     from replay.report.several import comparison_page
 
-    for name in ("data", "adapter", "store", "moment"):
-        if getattr(arguments, name):
-            raise ConfigError(f"--{name}", getattr(arguments, name), "is for one result", "leave it out")
+    _for_one_result(arguments)
     folders = [folder.resolve() for folder in arguments.results]
     if len(set(folders)) < len(folders):
         raise ConfigError("results", [str(folder) for folder in arguments.results], "name a folder twice")

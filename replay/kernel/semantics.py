@@ -147,7 +147,7 @@ def _math_pow_typed(x, y):
 
 def _refused(name, remedy):
     def plain(*arguments):
-        raise NotImplementedError
+        """Stands in compiled handlers alone, which are refused when they call it."""
 
     @overload(plain)
     def typed(*arguments):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import threading
 import time
@@ -313,5 +312,8 @@ def test_any_frame_has_a_meaning_or_is_a_data_error(venue, frame: bytes) -> None
 def test_any_answer_about_terms_is_read_or_refused(venue, answer: bytes) -> None:
     """Nothing but instruments, a ConfigError or a DataError comes out of `instruments`."""
     symbol = SYMBOLS.get(venue, ["BTCUSDT"])[0]
-    with contextlib.suppress(ConfigError, DataError):
-        venue.instruments([symbol], [answer])
+    try:
+        found = venue.instruments([symbol], [answer])
+    except (ConfigError, DataError):
+        return
+    assert [(each.venue, each.symbol) for each in found] == [(venue.name, symbol)]

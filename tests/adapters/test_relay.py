@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -420,9 +421,9 @@ def test_the_command(
     text = f"fetch relay --exchange a,b --type trades --symbol BTCUSDT --from {DAY} --out {tmp_path}"
     arguments = make_parser().parse_args(text.split())
     with pytest.raises(ConfigError, match="--url"):
-        fetch_command(RELAY, arguments)
+        fetch_command(RELAY, arguments, time.monotonic)
     arguments.url = server.url
-    assert fetch_command(RELAY, arguments) == 0
+    assert fetch_command(RELAY, arguments, time.monotonic) == 0
     listed = capsys.readouterr().out.split()
     assert [Path(line).name.split("_")[1] for line in listed] == ["a", "b"]
     assert len(ADAPTER.open([Path(line) for line in listed]).instruments) == 2

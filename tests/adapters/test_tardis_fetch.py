@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import io
+import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -246,6 +249,13 @@ def test_retry_after() -> None:
     assert retry_after_s("Thu, 01 Jan 1970 00:01:40 GMT", lambda: 700.0) == 0
 
 
+class Terminal(io.StringIO):
+    """A standard error that shows progress."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TARDIS_API_KEY", "K")
     seen: list[Any] = []
@@ -255,14 +265,18 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
             self, wanted: Any, folder: Path, api_key: str, concurrency: int, url: str, progress: Any
         ) -> Any:
             seen.append((len(wanted), api_key, concurrency, url))
-            progress("x", 5)
+            progress("x", 5_000_000)
             return [folder / data_set.name for data_set in wanted]
 
     text = (
         "fetch tardis --exchange binance --type trades --type quotes --symbol ETHUSDT --from 2024-08-01 --to 2024-08-02"
     )
     arguments = make_parser().parse_args([*text.split(), "--to", "2024-08-02", "--out", str(tmp_path)])
-    assert download(Local(), arguments) == 0
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    ticks = iter([10.0, 12.0])
+    assert download(Local(), arguments, lambda: next(ticks)) == 0
+    assert "5.0 MB   2.5 MB/s   x" in terminal.getvalue()
     assert seen == [(4, "K", 4, "")]
     assert capsys.readouterr().out.splitlines()[0] == str(tmp_path / "binance_trades_2024-08-01_ETHUSDT.csv.gz")
 
@@ -278,7 +292,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_wrong_arguments(more: str, words: str) -> None:
     text = f"fetch tardis --exchange x --type trades --symbol y --from 2024-08-01 {more}"
     with pytest.raises(ReplayError, match=words):
-        download(TARDIS, make_parser().parse_args(text.split()))
+        download(TARDIS, make_parser().parse_args(text.split()), time.monotonic)
     with pytest.raises(ReplayError, match="is not a day such as"):
         make_parser().parse_args(
             ["fetch", "tardis", "--exchange", "x", "--type", "t", "--symbol", "y", "--from", "yesterday"]

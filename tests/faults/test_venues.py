@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from adapters.capture import About, Recorder
-from adapters.live.source import LiveSource, Pace, warm_up
+from adapters.live.source import LiveAdapter, LiveSource, Pace, warm_up
 from adapters.sequencing import Timing
 from adapters.transports.websocket import Settings, Surroundings
-from tests.faults.dialects import DIALECTS, Dialect
+from tests.faults.dialects import DIALECTS, BinanceUsdm, Dialect
 from tests.faults.venue_server import Connection, VenueServer, serving
 from tests.faults.watcher import Watcher, until
 
@@ -201,23 +202,27 @@ def test_garbage_in_between_harms_nothing(dialect: type[Dialect]) -> None:
         assert not any(run.breaks().values())
 
 
-def lose_connection(run: Session, act: Callable[[], None]) -> None:
-    """Do what ends the connection; the client has to come back with valid books, and to have said so."""
-    connects = run.server.counts["connects"]
+def lose_connection(run: Session, act: Callable[[], None]) -> set[str]:
+    """Do what ends the connection, and wait until the client is back with exact books.
+
+    Returns the symbols whose books were told to be invalid meanwhile.
+    """
+    connects, gaps = run.server.counts["connects"], run.watcher.gaps.copy()
     run.server.play(20)
     act()
     until(lambda: run.server.counts["connects"] > connects, run.watcher, "a new connection")
     until(lambda: run.server.subscribed, run.watcher, "the subscription")
     run.settle(nudge=True)
-    assert all(count >= 1 for count in run.watcher.gaps.values()) and run.watcher.gaps, "the books were not invalid"
     assert any(key.startswith("connection lost") for key in run.source.quality.live)
+    return set(run.watcher.gaps - gaps)
 
 
 @every_venue
 def test_closed_with_every_code(dialect: type[Dialect]) -> None:
     with session(dialect) as run:
         for code in CLOSE_CODES:
-            lose_connection(run, lambda code=code: run.server.close(code))  # type: ignore[misc]
+            told = lose_connection(run, lambda code=code: run.server.close(code))  # type: ignore[misc]
+            assert told == set(dialect.symbols)
 
 
 @every_venue
@@ -230,15 +235,18 @@ def test_connections_that_break_in_other_ways(dialect: type[Dialect], way: str) 
             "oversized": lambda: run.server.extra("x" * 1_100_000),
             "stall": lambda: run.server.stalled(),
         }
-        lose_connection(run, act[way])
+        assert lose_connection(run, act[way]) == set(dialect.symbols)
 
 
 @every_venue
 def test_refused_connections_are_tried_again(dialect: type[Dialect]) -> None:
     with session(dialect) as run:
         run.server.refuse_connects, run.server.refusal = 4, 503
-        lose_connection(run, lambda: run.server.close(1001))
+        assert lose_connection(run, lambda: run.server.close(1001)) == set(dialect.symbols)
         until(lambda: run.server.counts["refused"] == 4, run.watcher, "four refusals")
+        assert (
+            run.server.refuse_connects == 0 and run.source.quality.live["connection lost: the server answers 503"] == 4
+        )
 
 
 @every_venue
@@ -247,7 +255,7 @@ def test_too_many_requests_waits_as_long_as_the_venue_says(dialect: type[Dialect
         refused = run.server.refuse_connects = len(run.server.connections)
         run.server.refusal, run.server.retry_after = 429, "1"
         began = time.monotonic()
-        lose_connection(run, lambda: run.server.close(1001))
+        assert lose_connection(run, lambda: run.server.close(1001)) == set(dialect.symbols)
         assert time.monotonic() - began >= 0.9 and run.server.counts["refused"] == refused
 
 
@@ -277,19 +285,24 @@ def test_a_delayed_stream_is_only_late(dialect: type[Dialect]) -> None:
 def test_heartbeats_are_sent_and_missed(dialect: type[Dialect]) -> None:
     """What the venue wants to hear, it hears; when it does not answer and says nothing else, it is dead."""
     with session(dialect) as run:
-        beat = run.source.venue.heartbeat
-        if beat.every_us:
-            until(lambda: sum(c.client.heartbeats for c in run.server.connections) >= 2, run.watcher, "heartbeats")
+
+        def beats() -> int:
+            return sum(connection.client.heartbeats for connection in run.server.connections)
+
+        if run.source.venue.heartbeat.every_us:
+            until(lambda: beats() >= 2, run.watcher, "heartbeats")
         if dialect.name == "deribit":
-            before = sum(c.client.heartbeats for c in run.server.connections)
+            before = beats()
             run.server.extra('{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}')
-            until(lambda: sum(c.client.heartbeats for c in run.server.connections) > before, run.watcher, "an answer")
+            until(lambda: beats() > before, run.watcher, "an answer")
         run.server.answers_heartbeats = False
-        connects = run.server.counts["connects"]
+        connects, gaps = run.server.counts["connects"], run.watcher.gaps.copy()
         until(lambda: run.server.counts["connects"] > connects, run.watcher, "that silence is noticed")
         run.server.answers_heartbeats = True
         until(lambda: run.server.subscribed, run.watcher, "the subscription")
         run.settle(nudge=True)
+        assert set(run.watcher.gaps - gaps) == set(dialect.symbols)
+        assert any(key.startswith("connection lost: silent for") for key in run.source.quality.live)
 
 
 @every_venue
@@ -306,6 +319,26 @@ def test_hours_of_trouble_leak_nothing(dialect: type[Dialect]) -> None:
         run.settle(nudge=True)
         assert threading.active_count() == threads
         until(lambda: open_sockets() <= sockets, run.watcher, "that sockets are closed")
+
+
+def test_a_farewell_that_is_cut_short_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sockets are refused and wait for the venue to say goodbye, which it does not, when the run ends."""
+    waiting: list[ClientConnection] = []
+
+    async def wait(socket: ClientConnection, code: int = 1000, reason: str = "") -> None:
+        waiting.append(socket)
+        await asyncio.Event().wait()
+
+    with serving(BinanceUsdm(11)) as server:
+        venue = LiveAdapter(venue_at(server.dialect.name, server.url, server.rest_url))
+        known = {"now_ns": time.time_ns, "random": Random(11), "instruments": server.dialect.instruments}
+        with Watcher(venue.open(server.dialect.symbols, **known)) as watcher:
+            until(lambda: server.subscribed and len(server.connections) == 2, watcher, "the subscription")
+            monkeypatch.setattr(ClientConnection, "close", wait)
+            server.extra('{"error":{"code":2,"msg":"Invalid request"},"id":9}')
+            until(lambda: len(waiting) == 2, watcher, "that both sockets wait")
+        until(lambda: not server.connections, watcher, "the end of all connections")
+        assert [socket.transport.is_closing() for socket in waiting] == [True, True]
 
 
 def open_sockets() -> int:

@@ -283,6 +283,21 @@ def test_the_command_compares_results(saved: Path, sweep: Sweep, tmp_path: Path)
     assert "maker" in text and "other" in text and "half_spread_ticks" in text
 
 
+def test_the_command_reports_a_saved_band(
+    band: Band, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out, direct = tmp_path / "band", tmp_path / "out.html", tmp_path / "direct.html"
+    band.to_parquet(folder)
+    band.to_html(direct)
+    assert main(["report", str(folder), "--out", str(out), "--currency", "USDT"]) == 0
+    assert out.read_text() == direct.read_text()
+    for more, why in (([str(saved)], "name it alone"), (["--moment", "1"], "is for one result")):
+        assert main(["report", str(folder), *more, "--out", str(out)]) == 2
+        assert why in capsys.readouterr().err
+    assert main(["report", str(folder), "--out", str(out), "--currency", "EUR"]) == 2
+    assert main(["report", str(folder / "base-1"), "--out", str(out)]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from replay import DataError, Result
+from replay import Band, DataError, Instrument, Replay, Result
+from replay.testing import synthetic_events
 from tests.differential.scenarios import scenario, wider
 from tests.unit.test_results import run
+from tests.unit.test_sweep import LATENCY, Quoter
 
 
 def same(one: Result, other: Result) -> None:
@@ -115,3 +119,78 @@ def test_other_tools_read_the_tables(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "result" / "fills.parquet")
     assert table["price"].to_pylist() == [100.5, 110.0]
     assert table["symbol"].to_pylist() == ["test:COINUSD"] * 2
+
+
+# --------------------------------------------------------------------------------------------------------------- bands
+
+
+@pytest.fixture(scope="module")
+def band() -> Band:
+    terms = [Instrument("test", "A", "linear", Decimal("0.1"), Decimal("0.001"))]
+    return Replay(synthetic_events(terms, seed=3, messages=1_000), instruments=terms, latency=LATENCY).band(
+        Quoter, mode="interpreted"
+    )
+
+
+def test_a_saved_band_comes_back_whole(band: Band, tmp_path: Path) -> None:
+    band.to_parquet(str(tmp_path / "band"))
+    loaded = Band.load(tmp_path / "band")
+    assert [(case.queue, case.latency_factor) for case in loaded.cases] == [
+        (case.queue, case.latency_factor) for case in band.cases
+    ]
+    for one, other in zip(band.cases, loaded.cases):
+        same(one.result, other.result)
+    assert (loaded.summary(), loaded.net()) == (band.summary(), band.net())
+    same(Result.load(tmp_path / "band" / "risk-averse-2"), band.pessimistic)
+
+
+def test_a_band_replaces_an_earlier_band_only(band: Band, tmp_path: Path) -> None:
+    target = tmp_path / "band"
+    run().to_parquet(target)
+    with pytest.raises(DataError, match="is not a saved band"):
+        band.to_parquet(target)
+    shutil.rmtree(target)
+    Band(band.cases[3:]).to_parquet(target)
+    band.to_parquet(target)
+    assert len(Band.load(target).cases) == 9
+    assert [path.name for path in tmp_path.iterdir()] == ["band"]
+    with pytest.raises(DataError, match="is not a saved result"):
+        run().to_parquet(target)
+
+
+def test_a_band_that_is_not_what_was_saved(band: Band, tmp_path: Path) -> None:
+    target = tmp_path / "band"
+    for missing in (target, tmp_path):
+        with pytest.raises(DataError, match=r"is not a saved band: it has no band\.json"):
+            Band.load(missing)
+    band.to_parquet(target)
+    facts = json.loads((target / "band.json").read_text())
+
+    def rewritten(**changes: object) -> None:
+        (target / "band.json").write_text(json.dumps({**facts, **changes}))
+
+    rewritten(format=99)
+    with pytest.raises(DataError, match="format 99, this version reads 1"):
+        Band.load(target)
+    for broken in (
+        [],
+        facts["cases"][:4],
+        facts["cases"][5:],
+        [{"folder": 1}],
+        "cases",
+        [{**facts["cases"][0], "queue": 1}],
+    ):
+        rewritten(cases=broken)
+        with pytest.raises(DataError, match=r"band\.json: is not whole"):
+            Band.load(target)
+    (target / "band.json").write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        Band.load(target)
+    rewritten()
+    shutil.rmtree(target / "base-1")
+    shutil.copytree(target / "base-2", target / "base-1")
+    with pytest.raises(DataError, match="base-1 holds the result of another run"):
+        Band.load(target)
+    shutil.rmtree(target / "base-1")
+    with pytest.raises(DataError, match=r"base-1: is not a saved result"):
+        Band.load(target)
