@@ -35,6 +35,10 @@ class ClockPiece:
     offset_us: float
     drift_ppm: float
 
+    def offset_at(self, time_us: int) -> float:
+        """The offset on the line of this piece, µs."""
+        return self.offset_us + self.drift_ppm * (time_us - self.time_us) / 1e6
+
 
 class LeastLags:
     """The least `ts - exch_ts` of each second, where it is first."""

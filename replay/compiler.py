@@ -330,7 +330,7 @@ class Machine:
         from replay.kernel import native
         from replay.kernel.services import addresses
 
-        say_when_compiling(sys.stderr, "drive", "compiled strategies")
+        say_when_compiling(sys.stderr, "the engine of compiled strategies", "drive")
         self._session, self._compiled = session, compiled
         self._records = [np.zeros(1, made.layout) for made, _ in compiled]
         words = native.STRATEGY0 + native.STRATEGY_WORDS * len(compiled)

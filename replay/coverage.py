@@ -164,7 +164,9 @@ class InstrumentCoverage:
             f"  {self.reconnects:,} reconnects, {self.off_tick:,} rows off the grid, {self.clamped:,} times clamped"
         )
         if self.clock:
-            first, last = (f"{self.clock[k].offset_us / US_PER_MS:+,.3f} ms" for k in (0, -1))
+            begin, end = self.clock[0], self.clock[-1]
+            offsets_us = begin.offset_at(begin.start_us), end.offset_at(end.end_us)
+            first, last = (f"{offset_us / US_PER_MS:+,.3f} ms" for offset_us in offsets_us)
             drifts = [piece.drift_ppm for piece in self.clock]
             out.append(f"  clock {first} at first, {last} at last, drift {min(drifts):+.1f} … {max(drifts):+.1f} ppm")
         return out

@@ -13,12 +13,11 @@ from typing import TextIO
 INTERVAL_S = 0.1
 
 
-def say_when_compiling(stream: TextIO, kernel: str = "advance", of: str = "") -> None:
-    """Tell a person why nothing happens for a minute: the engine's entry `kernel` is not in the cache yet."""
+def say_when_compiling(stream: TextIO, what: str = "the engine", kernel: str = "advance") -> None:
+    """Tell a person why nothing happens for a while: the entry `kernel` of `what` is not in the cache yet."""
     from replay.kernel.jit import is_compiled
 
     if not is_compiled(kernel):
-        what = f"the engine of {of}" if of else "the engine"
         stream.write(f"tickreplay: compiling {what}, once for this installation, about a minute …\n")
         stream.flush()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from replay.commands import add_command, key_values
 from replay.errors import ConfigError, did_you_mean
-from replay.terminal import ProgressLine
+from replay.terminal import ProgressLine, say_when_compiling
 
 if TYPE_CHECKING:
     from replay.commands import Subparsers
@@ -100,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = key_values("--option", arguments.option)
     if arguments.policy:
         options["policy"] = arguments.policy
+    say_when_compiling(sys.stderr, "what reads and writes recordings", "take")
     with ProgressLine(sys.stderr) as line:
         line.show("reading …")
         outcomes = ingest(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.curve import MIN_ANNUALISED_US
 from replay.executions import queue_waits_of
 from replay.kernel import codes
 from replay.metrics import Metrics
@@ -127,11 +128,14 @@ def figures_table(of: dict[str, Metrics]) -> Html:
 
 def _figures(of: Metrics) -> dict[str, dict[str, str]]:
     trades, placed, fall = of.trades, of.orders, of.drawdown
+    long = of.length_us >= MIN_ANNUALISED_US  # a yearly ratio of minutes is no figure
     profit = {
         "net": signed(of.net), "of it over blind time": signed(of.blind_net),
         "return": share(of.total_return, 4), "return, a year": share(of.annualised_return),
-        "volatility, a year": share(of.volatility), "Sharpe ratio, a year": number(of.sharpe, 4),
-        "Sortino ratio, a year": number(of.sortino, 4), "Calmar ratio": number(of.calmar, 4),
+        "volatility, a year": share(of.volatility if long else None),
+        "Sharpe ratio, a year": number(of.sharpe if long else None, 4),
+        "Sortino ratio, a year": number(of.sortino if long else None, 4),
+        "Calmar ratio": number(of.calmar if long else None, 4),
         "clean steps of the grid": f"{of.steps:,} of {of.all_steps:,} of {span(of.grid_us)}",
         "largest drawdown": number(fall.money if fall else None),
         "drawdown begins": moment(fall.peak_us) if fall else NONE,

@@ -17,7 +17,9 @@ import pytest
 
 from replay import ConfigError, DataError, Instrument, MakerTaker, Replay, Result, Strategy
 from replay.cli import main
-from replay.report.markup import fixed, signed
+from replay.curve import MIN_ANNUALISED_US
+from replay.report import parts
+from replay.report.markup import NONE, fixed, signed
 from replay.report.several import MOST_COLOURED, MOST_FAINT, comparison_page, envelope, overlay, sweep_page
 from replay.report.single import MOST_CHARTS, NO_DATA, result_page
 from replay.sweep import Band, Sweep
@@ -145,6 +147,15 @@ def test_a_file_appears_whole_or_not_at_all(result: Result, tmp_path: Path) -> N
     with pytest.raises(DataError, match="cannot be written"):
         result.to_html(tmp_path / "folder")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "r.html"]
+
+
+def test_a_short_run_has_no_yearly_ratios(result: Result) -> None:
+    """Seconds of trading, of which a yearly Sharpe ratio would be a number without a meaning."""
+    of = result.metrics()
+    assert of.length_us < MIN_ANNUALISED_US and of.sharpe is not None
+    profit = parts._figures(of)["profit and risk"]
+    names = ["volatility, a year", "Sharpe ratio, a year", "Sortino ratio, a year", "Calmar ratio"]
+    assert [profit[name] for name in names] == [NONE] * 4
 
 
 def test_a_run_without_fills_is_a_page(result: Result) -> None:

@@ -46,6 +46,8 @@ def test_a_drifting_clock_is_followed(ppm: float) -> None:
     for piece in pieces:
         assert piece.offset_us == pytest.approx(7_000 + piece.time_us * ppm / 1e6, abs=60)
         assert piece.drift_ppm == pytest.approx(ppm, abs=0.5)
+        for time_us in (piece.start_us, piece.end_us):
+            assert piece.offset_at(time_us) == pytest.approx(7_000 + time_us * ppm / 1e6, abs=300)
 
 
 def test_few_points_tell_no_drift_and_a_short_rest_joins() -> None:
